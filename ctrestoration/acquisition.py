@@ -1,0 +1,42 @@
+"""Acquisition: what the scanner measured, or what a simulation says it would have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration.volume import Volume
+
+if TYPE_CHECKING:
+    from ctrestoration.physics.geometry import Geometry, ImageGrid
+
+
+@dataclass(frozen=True)
+class Acquisition:
+    """Sinograms of a stack of axial slices, and everything needed to reconstruct them.
+
+    Attributes:
+        image: the uncorrected CT in HU that these data reconstruct to (simulated), or that they were forward
+            projected from (clinical CT without raw data); its grid is the grid of every result. Slices lie along
+            the first array axis.
+        sinogram: line integrals without unit, float32 [slice, view, bin], after water pre-correction.
+        trace: bool [slice, view, bin], True where a ray met metal.
+        metal: bool [slice, row, column], True where a voxel is metal.
+        geometry: the scanner geometry in mm.
+        image_grid: pixel matrix and pixel size in mm as the scanner geometry sees the slices. A preset that scales
+            bodies to a nominal field of view makes this differ from `image.grid`, and says so in the provenance.
+        mu_water: attenuation of water in 1/mm that defines 0 HU.
+        provenance: JSON-serializable; "source" is "simulated" or "projected from the image".
+    """
+
+    image: Volume
+    sinogram: NDArray[np.float32]
+    trace: NDArray[np.bool_]
+    metal: NDArray[np.bool_]
+    geometry: Geometry
+    image_grid: ImageGrid
+    mu_water: float
+    provenance: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,97 @@
+"""Entry point of the `ctrestoration` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import pkgutil
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from types import FrameType, ModuleType
+from typing import Any, NoReturn
+
+from ctrestoration import cli
+from ctrestoration._version import __version__
+from ctrestoration.errors import CTRestorationError, CTRestorationWarning
+
+_NOT_COMMANDS = {"main", "terminal"}
+_GROUP_HELP = {
+    "segment": "find metal or the spine in a CT volume",
+    "phantom": "make a synthetic CT with known truth",
+    "implants": "plan, place and list implants",
+    "simulate": "simulate what the scanner makes of metal or of a lower dose",
+    "dataset": "build and check training data",
+    "models": "list, check and export weights",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose errors are one sentence, like every other error of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see '{self.prog} --help')\n")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser with every command found in this folder."""
+    parser = _Parser(
+        prog="ctrestoration",
+        description="Simulate, reduce and measure CT artifacts of metal and of low dose. Research use only; not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"ctrestoration {__version__}")
+    top = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    groups: dict[str, Any] = {}
+    for module in _command_modules():
+        *group, word = module.COMMAND.split()
+        where = top
+        if group:
+            if group[0] not in groups:
+                outer = top.add_parser(group[0], help=_GROUP_HELP.get(group[0], ""), description=_GROUP_HELP.get(group[0]))
+                groups[group[0]] = outer.add_subparsers(metavar="WHAT", required=True, parser_class=_Parser)
+            where = groups[group[0]]
+        command = where.add_parser(
+            word,
+            help=module.HELP,
+            description=module.HELP[:1].upper() + module.HELP[1:] + ".",
+            epilog=f"example:\n  {module.EXAMPLE}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.configure(command)
+        command.set_defaults(run_command=module.run)
+    return parser
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (0 done, 2 bad input, 130 cancelled)."""
+    warnings.showwarning = _show_warning
+    warnings.simplefilter("always", CTRestorationWarning)
+    arguments = build_parser().parse_args(words)
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return int(arguments.run_command(arguments) or 0)
+    except CTRestorationError as error:
+        print(f"ctrestoration: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("ctrestoration: Cancelled; nothing half-written was left.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        return 0
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _command_modules() -> list[ModuleType]:
+    names = sorted(found.name for found in pkgutil.iter_modules(cli.__path__) if found.name not in _NOT_COMMANDS)
+    return [importlib.import_module(f"ctrestoration.cli.{name}") for name in names]
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
+    if issubclass(category, CTRestorationWarning):
+        print(f"note: {message}", file=sys.stderr)

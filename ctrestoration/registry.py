@@ -1,0 +1,81 @@
+"""One registry of every restoration method, classical or learned.
+
+A method is one object in one file of `ctrestoration/correct/methods/` (metal artifact reduction) or
+`ctrestoration/reconstruct/methods/` (low dose). The file registers it; nothing else has to be touched: the command
+line, the Slicer modules, the benchmarks and the training recipes find it here by its name.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from typing import Literal, Protocol, TypeVar
+
+from ctrestoration.acquisition import Acquisition
+from ctrestoration.control import SILENT, Control
+from ctrestoration.errors import InputError
+from ctrestoration.restoration import Restoration
+
+Task = Literal["mar", "reconstruction"]
+_PACKAGES: dict[Task, str] = {
+    "mar": "ctrestoration.correct.methods",
+    "reconstruction": "ctrestoration.reconstruct.methods",
+}
+
+
+class Method(Protocol):
+    """What every restoration method offers.
+
+    Attributes:
+        name: the word that the command line and configurations use, e.g. "nmar".
+        title: how a person calls it, e.g. "Normalized metal artifact reduction".
+        task: "mar" or "reconstruction".
+        reference: the publication, with its equation numbers where they matter.
+    """
+
+    name: str
+    title: str
+    task: Task
+    reference: str
+
+    def restore(self, acquisition: Acquisition, control: Control = SILENT) -> Restoration:
+        """Restore the acquisition's image; see the method's own docstring for what it raises."""
+        ...
+
+
+_METHODS: dict[str, Method] = {}
+_LOADED: set[Task] = set()
+AnyMethod = TypeVar("AnyMethod", bound=Method)
+
+
+def register(method: AnyMethod) -> AnyMethod:
+    """Add a method under its name. A second one of the same name is a defect and raises ValueError."""
+    if method.name in _METHODS:
+        raise ValueError(f"two methods are called {method.name!r}")
+    _METHODS[method.name] = method
+    return method
+
+
+def methods(task: Task) -> dict[str, Method]:
+    """Every method of a task by name, in alphabetical order."""
+    if task not in _LOADED:
+        package = importlib.import_module(_PACKAGES[task])
+        for module in sorted(pkgutil.iter_modules(package.__path__), key=lambda found: found.name):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+        _LOADED.add(task)
+    return {name: method for name, method in sorted(_METHODS.items()) if method.task == task}
+
+
+def get(task: Task, name: str) -> Method:
+    """The method of that name.
+
+    Raises:
+        InputError: unknown name; the message lists the known ones and the nearest.
+    """
+    known = methods(task)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"Unknown method {name!r}: known ones are {', '.join(known)}.{hint}")
+    return known[name]
