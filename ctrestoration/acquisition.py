@@ -29,6 +29,8 @@ class Acquisition:
         image_grid: pixel matrix and pixel size in mm as the scanner geometry sees the slices. A preset that scales
             bodies to a nominal field of view makes this differ from `image.grid`, and says so in the provenance.
         mu_water: attenuation of water in 1/mm that defines 0 HU.
+        fbp_mode: how these data are reconstructed, "exact" or "odl-compat" (see `physics.fbp`).
+        fbp_window: the filter window of that reconstruction.
         provenance: JSON-serializable; "source" is "simulated" or "projected from the image".
     """
 
@@ -39,4 +41,6 @@ class Acquisition:
     geometry: Geometry
     image_grid: ImageGrid
     mu_water: float
+    fbp_mode: str = "exact"
+    fbp_window: str = "ram-lak"
     provenance: dict[str, Any] = field(default_factory=dict)
