@@ -88,7 +88,9 @@ def refuse_overwrite(output: str | Path, *inputs: str | Path | None) -> None:
     """Raise InputError where the output would replace one of the inputs."""
     for source in inputs:
         if source is not None and Path(output).resolve() == Path(source).resolve():
-            raise InputError(f"The output {output} is also an input: choose another name, inputs are never overwritten.")
+            raise InputError(
+                f"The output {output} is also an input: choose another name, inputs are never overwritten."
+            )
 
 
 def _flush(part: Path) -> None:

@@ -48,7 +48,9 @@ def build_parser() -> argparse.ArgumentParser:
         where = top
         if group:
             if group[0] not in groups:
-                outer = top.add_parser(group[0], help=_GROUP_HELP.get(group[0], ""), description=_GROUP_HELP.get(group[0]))
+                outer = top.add_parser(
+                    group[0], help=_GROUP_HELP.get(group[0], ""), description=_GROUP_HELP.get(group[0])
+                )
                 groups[group[0]] = outer.add_subparsers(metavar="WHAT", required=True, parser_class=_Parser)
             where = groups[group[0]]
         command = where.add_parser(

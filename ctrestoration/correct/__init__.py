@@ -1,0 +1,1 @@
+"""Metal artifact reduction: the classical methods, and the frame every method shares."""

@@ -1,0 +1,1 @@
+"""Measuring images: metrics with their window and mask, and the report that shows them."""

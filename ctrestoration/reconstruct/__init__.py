@@ -1,0 +1,1 @@
+"""Reconstruction from low-dose data."""
