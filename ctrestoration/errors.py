@@ -31,7 +31,7 @@ class MissingDependencyError(CTRestorationError):
         )
 
 
-class Cancelled(CTRestorationError):
+class Cancelled(CTRestorationError):  # noqa: N818 - a stop that was asked for is no error
     """The user stopped the work; what was already complete stays, nothing half-written does."""
 
     exit_code = 130

@@ -35,7 +35,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield part
         _flush(part)
-        os.replace(part, path)
+        part.replace(path)
     except OSError as error:
         raise OutputError(f"Cannot write {path}: {_reason(error, path.parent)}.") from error
     finally:
@@ -65,7 +65,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             if source.is_dir():
                 target.mkdir(exist_ok=True)
             else:
-                os.replace(source, target)
+                source.replace(target)
     except OSError as error:
         raise OutputError(f"Cannot write to {path}: {_reason(error, path.parent)}.") from error
     finally:

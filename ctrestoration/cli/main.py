@@ -38,7 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser with every command found in this folder."""
     parser = _Parser(
         prog="ctrestoration",
-        description="Simulate, reduce and measure CT artifacts of metal and of low dose. Research use only; not a medical device.",
+        description="Simulate, reduce and measure CT artifacts of metal and of low dose. "
+        "Research use only; not a medical device.",
     )
     parser.add_argument("--version", action="version", version=f"ctrestoration {__version__}")
     top = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
