@@ -182,6 +182,23 @@ class Volume:
         array.setflags(write=False)
         object.__setattr__(self, "array", array)
 
+    def axial(self) -> Volume:
+        """The same voxels with slices along the first array axis (nearest LPS order), nothing interpolated."""
+        orientation, grid = axial_orientation(self.grid)
+        return Volume(orientation.apply(self.array), grid, self.name, self.provenance)
+
+    def in_order_of(self, grid: Grid) -> Volume:
+        """An axial volume turned back to the axis order of `grid`, of which it is the `axial()` form.
+
+        Raises:
+            InputError: the two do not cover the same voxels.
+        """
+        orientation, axial = axial_orientation(grid)
+        difference = self.grid.mismatch(axial)
+        if difference is not None:
+            raise InputError(f"{self.name} does not cover the voxels of the input: {difference}.")
+        return Volume(orientation.undo(self.array), grid, self.name, self.provenance)
+
     def replaced(self, array: NDArray[Any], name: str | None = None, **provenance: Any) -> Volume:
         """A volume on the same grid with other values; `provenance` entries are added to this one's."""
         return Volume(np.asarray(array), self.grid, name or self.name, {**self.provenance, **provenance})
