@@ -84,6 +84,23 @@ def write_json(path: str | Path, content: Any) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def check_writable(path: str | Path) -> None:
+    """Raise OutputError now where `path` could not be written later: long work should not end in a bad surprise.
+
+    Nothing is created: the nearest existing folder is asked.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; the output must be a file name inside it.")
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"Cannot write {path}: {folder} is a file, not a folder.")
+    if not os.access(folder, os.W_OK):
+        raise OutputError(f"Cannot write {path}: the folder {folder} is read-only for this user.")
+
+
 def refuse_overwrite(output: str | Path, *inputs: str | Path | None) -> None:
     """Raise InputError where the output would replace one of the inputs."""
     for source in inputs:

@@ -68,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 bad input, 130 cancelled)."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = _show_warning  # type: ignore[assignment]
     warnings.simplefilter("always", CTRestorationWarning)
     arguments = build_parser().parse_args(words)
     previous = signal.signal(signal.SIGTERM, _interrupt)

@@ -17,15 +17,14 @@ def terminal_control() -> Control:
     """
     start = time.monotonic()
     live = sys.stderr.isatty()
-    last = {"message": "", "time": 0.0}
+    shown_message, shown_at = "", 0.0
 
     def show(fraction: float, message: str) -> None:
+        nonlocal shown_message, shown_at
         now = time.monotonic()
-        if message == last["message"] and (now - float(last["time"]) < (0.2 if live else 20.0)) and fraction < 1:
+        if message == shown_message and now - shown_at < (0.2 if live else 20.0) and (fraction < 1 or not live):
             return
-        if not live and message == last["message"] and fraction >= 1:
-            return
-        last.update(message=message, time=now)
+        shown_message, shown_at = message, now
         elapsed = now - start
         left = f", about {_span(elapsed / fraction - elapsed)} left" if 0.02 < fraction < 1 and elapsed > 2 else ""
         line = f"[{100 * fraction:3.0f} %] {message}{left}"

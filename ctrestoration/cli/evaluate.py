@@ -1,0 +1,73 @@
+"""`ctrestoration evaluate`: every image metric, with the window and the mask it was computed in."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ctrestoration.errors import InputError
+
+COMMAND = "evaluate"
+HELP = "measure an image against its reference: PSNR, SSIM, RMSE in HU, near-metal ring, bone Dice"
+EXAMPLE = "ctrestoration evaluate corrected.nii.gz --reference truth.nii.gz --metal metal.nii.gz --json"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("image", metavar="IMAGE", help="the CT volume to measure, in HU")
+    parser.add_argument(
+        "--reference", metavar="REF", required=True, help="the volume it should equal, on the same grid"
+    )
+    parser.add_argument("--metal", metavar="MASK", help="metal mask on the same grid, left out of every number")
+    parser.add_argument(
+        "--window",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="HU window of PSNR and SSIM (default: -1000 1604, the linear range of the public benchmarks)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, measure, print."""
+    from ctrestoration.cli.terminal import print_json
+    from ctrestoration.evaluate.metrics import BENCHMARK_WINDOW, evaluate
+    from ctrestoration.io.images import read_fraction, read_volume
+
+    image = read_volume(arguments.image)
+    reference = read_volume(arguments.reference)
+    difference = image.grid.mismatch(reference.grid)
+    if difference is not None:
+        raise InputError(
+            f"{arguments.image} and {arguments.reference} lie on different grids: {difference}; "
+            "resample one onto the other first."
+        )
+    metal = None
+    if arguments.metal:
+        metal = read_fraction(arguments.metal, image.grid) >= 0.5
+    axial, axial_reference = image.axial(), reference.axial()
+    if metal is not None:
+        metal = image.replaced(metal).axial().array > 0
+    window = (arguments.window[0], arguments.window[1]) if arguments.window else BENCHMARK_WINDOW
+    scores = evaluate(axial.array, axial_reference.array, metal, window)
+    if arguments.json:
+        print_json(scores)
+    else:
+        print(_table(scores))
+    return 0
+
+
+def _table(scores: dict[str, Any]) -> str:
+    low, high = scores["window"]
+    lines = [
+        f"window {low:g} to {high:g} HU, linear",
+        f"{'':<16}{'PSNR dB':>10}{'SSIM':>10}{'RMSE HU':>10}{'voxels':>12}",
+    ]
+    for name, region in scores["regions"].items():
+        psnr = "infinite" if region["psnr_db"] is None else f"{region['psnr_db']:.2f}"
+        numbers = f"{psnr:>10}{region['ssim']:>10.4f}{region['rmse_hu']:>10.1f}{region['voxels']:>12}"
+        lines.append(f"{name.replace('_', ' '):<16}{numbers}")
+    if scores["dice"] is not None:
+        lines.append(f"bone Dice {scores['dice']:.4f} ({scores['mask']['dice']})")
+    return "\n".join(lines)
