@@ -28,7 +28,8 @@ th, td { padding: .35rem .8rem; border-bottom: 1px solid var(--line); text-align
 th:first-child, td:first-child { text-align: left; } tr.best td { font-weight: 600; }
 pre { overflow-x: auto; font-size: .82rem; background: color-mix(in srgb, var(--ink) 6%, transparent); padding: 1rem;
       border-radius: 6px; }
-.warning { border-left: 4px solid #d9822b; padding: .5rem 1rem; background: color-mix(in srgb, #d9822b 10%, transparent); }
+.warning { border-left: 4px solid #d9822b; padding: .5rem 1rem;
+           background: color-mix(in srgb, #d9822b 10%, transparent); }
 """
 
 
