@@ -1,0 +1,1 @@
+"""Files in and out: DICOM, NRRD, NIfTI, MetaImage, HDF5; importers of public data sets."""

@@ -1,0 +1,277 @@
+"""SimpleITK at arm's length: its images become arrays and grids here, its errors one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration.errors import InputError, MissingDependencyError, OutputError
+from ctrestoration.files import atomic
+from ctrestoration.volume import Grid
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+WRITABLE = (".nrrd", ".nii.gz", ".nii", ".mha")
+_SHEAR_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class StoredImage:
+    """What a file holds, before anything is made of it.
+
+    Attributes:
+        array: [z, y, x] or, where `layers` > 1, [z, y, x, layer]; the stored type.
+        grid: where the voxels lie.
+        layers: values per voxel.
+        metadata: the file's own key-value pairs.
+    """
+
+    array: NDArray[Any]
+    grid: Grid
+    layers: int = 1
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+def simpleitk() -> Any:
+    """The SimpleITK module.
+
+    Raises:
+        MissingDependencyError: where it is not installed.
+    """
+    try:
+        import SimpleITK
+    except ImportError as error:
+        raise MissingDependencyError("SimpleITK", "imaging", "Reading and writing images") from error
+    return SimpleITK
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """ITK prints warnings of its own to the terminal; what matters in them is checked and said here instead."""
+    process = simpleitk().ProcessObject
+    shown = process.GetGlobalWarningDisplay()
+    process.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    finally:
+        process.SetGlobalWarningDisplay(shown)
+
+
+def image_suffix(path: Path) -> str:
+    """The suffix that decides the format, lower case, ".nii.gz" as one."""
+    return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
+
+
+def read_image(path: Path, *, frame: int | None = None) -> StoredImage:
+    """Read an image file of three dimensions, or one frame of a file of four.
+
+    Args:
+        path: an existing file.
+        frame: which frame of a four-dimensional image, from 0.
+
+    Raises:
+        InputError: not an image, cut off, two-dimensional, or four-dimensional without `frame`.
+    """
+    _require_whole_nifti(path)
+    reader = _opened(path)
+    size, layers = reader.GetSize(), reader.GetNumberOfComponents()
+    _require_dimensions(path, size, frame)
+    image = _execute(reader, path)
+    if len(size) == 4:
+        image = _frame(image, 0 if frame is None else frame)
+    metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
+    return StoredImage(simpleitk().GetArrayFromImage(image), grid_of(image), layers, metadata)
+
+
+def grid_of(image: SimpleITK.Image) -> Grid:
+    """The grid of a three-dimensional SimpleITK image."""
+    direction = np.asarray(image.GetDirection(), dtype=float).reshape(3, 3)
+    x, y, z = image.GetSize()
+    return Grid.from_parts((z, y, x), image.GetSpacing(), image.GetOrigin(), direction)
+
+
+def check_writable(path: str | Path) -> Path:
+    """Refuse an output path before long work rather than after it.
+
+    Raises:
+        InputError: where the suffix is none that can be written.
+        OutputError: where the path is a folder, or its folder cannot be written.
+    """
+    path = Path(path)
+    if image_suffix(path) not in WRITABLE:
+        raise InputError(f"Cannot write {path}: the name of an image must end in {', '.join(WRITABLE)}.")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; the output must be a file name inside it.")
+    folder = path.absolute().parent
+    while not folder.exists():
+        folder = folder.parent
+    if not folder.is_dir():
+        raise OutputError(f"Cannot write {path}: {folder} is a file, not a folder.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(f"Cannot write {path}: no permission to write in {folder}.")
+    return path
+
+
+def write_image(array: NDArray[Any], grid: Grid, path: str | Path, metadata: dict[str, str] | None = None) -> None:
+    """Write [z, y, x] on its grid; the file is complete or not there at all.
+
+    Raises:
+        InputError: suffix that cannot be written, or a sheared grid.
+        OutputError: where the file cannot be written.
+    """
+    path = check_writable(path)
+    sitk = simpleitk()
+    axes = grid.direction
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
+        raise InputError(f"Cannot write {path}: its voxel axes are not at right angles, which image files cannot hold.")
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(grid.spacing)
+    image.SetOrigin(grid.origin)
+    image.SetDirection(axes.ravel())
+    for key, value in (metadata or {}).items():
+        image.SetMetaData(key, value)
+    with atomic(path) as part, quiet():
+        try:
+            sitk.WriteImage(image, str(part), useCompression=image_suffix(path) != ".nii", compressionLevel=2)
+        except RuntimeError as error:
+            raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+
+
+def reason(error: Exception) -> str:
+    """The last sentence of an ITK error, which is the one that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1].removeprefix("Reason:").removeprefix("sitk::ERROR:").strip().rstrip(".") if lines else "unknown"
+
+
+def _opened(path: Path) -> Any:
+    reader = simpleitk().ImageFileReader()
+    reader.SetFileName(str(path))
+    with quiet():
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError as error:
+            if "orthonormal" in str(error):
+                return _opened_permissively(path, error)
+            if "Unable to determine ImageIO" in str(error):
+                raise InputError(
+                    f"{path} is not a medical image that can be read: give a DICOM folder or a file ending in "
+                    f"{', '.join(READABLE)}."
+                ) from error
+            raise InputError(f"{path} cannot be read: {reason(error)}.") from error
+    return reader
+
+
+def _opened_permissively(path: Path, error: RuntimeError) -> Any:
+    """ITK refuses a NIfTI affine whose 32-bit rounding is off a right angle; accept that, but no true shear."""
+    header = _nifti_header(path)
+    axes = (
+        np.array(struct.unpack(f"{header[0]}12f", header[1][280:328])).reshape(3, 4)[:, :3]
+        if header
+        else np.ones((3, 3))
+    )
+    axes = axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
+        raise InputError(
+            f"{path} has voxel axes that are not at right angles, as from a tilted gantry: read the original DICOM "
+            "folder, which is straightened on reading, or resample the image to a straight grid."
+        ) from error
+    os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] = "1"
+    reader = simpleitk().ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader
+
+
+def _execute(reader: Any, path: Path) -> SimpleITK.Image:
+    with quiet():
+        try:
+            return reader.Execute()
+        except RuntimeError as error:
+            raise InputError(f"{path} is damaged or cut off: {_damage(error)}.") from error
+        except MemoryError as error:
+            raise InputError(f"{path} does not fit into memory: crop or resample it first.") from error
+
+
+def _damage(error: Exception) -> str:
+    text = reason(error)
+    return (
+        text.split("]", 1)[-1].split(":", 1)[-1].strip() if text.startswith("[nrrd]") else "its voxels cannot be read"
+    )
+
+
+def _require_dimensions(path: Path, size: tuple[int, ...], frame: int | None) -> None:
+    if len(size) == 2:
+        raise InputError(
+            f"{path} is a 2D image ({size[0]}x{size[1]}): give a CT volume; one slice is enough if it is stored as a "
+            "3D image or as DICOM."
+        )
+    if len(size) > 4:
+        raise InputError(f"{path} has {len(size)} dimensions: give a CT volume of three.")
+    if len(size) == 4 and size[3] > 1 and frame is None:
+        raise InputError(f"{path} holds {size[3]} volumes (4D): choose one with --frame 0 to --frame {size[3] - 1}.")
+    last = size[3] - 1 if len(size) == 4 else 0
+    if frame is not None and not 0 <= frame <= last:
+        raise InputError(f"{path} has no frame {frame}: choose one from 0 to {last}.")
+
+
+def _frame(image: SimpleITK.Image, frame: int) -> SimpleITK.Image:
+    size = [*image.GetSize()[:3], 0]
+    return simpleitk().Extract(image, size, [0, 0, 0, frame], 2)
+
+
+def _nifti_header(path: Path) -> tuple[str, bytes] | None:
+    """Byte order and the 348 header bytes of a NIfTI-1 file; None where it is none."""
+    if image_suffix(path) not in (".nii", ".nii.gz"):
+        return None
+    opener: Any = gzip.open if image_suffix(path) == ".nii.gz" else Path.open
+    try:
+        with opener(path, "rb") as stream:
+            header = stream.read(348)
+    except (OSError, EOFError):
+        return None
+    if len(header) < 348:
+        return None
+    order = "<" if struct.unpack("<i", header[:4])[0] == 348 else ">"
+    return (order, header) if struct.unpack(f"{order}i", header[:4])[0] == 348 else None
+
+
+def _require_whole_nifti(path: Path) -> None:
+    """ITK reads a NIfTI file that was cut off without a word and fills the rest with zeros; refuse it here."""
+    found = _nifti_header(path)
+    if found is None:
+        return
+    order, header = found
+    sizes = struct.unpack(f"{order}8h", header[40:56])
+    bits = struct.unpack(f"{order}h", header[72:74])[0]
+    start = int(struct.unpack(f"{order}f", header[108:112])[0])
+    expected = start + int(np.prod([max(n, 1) for n in sizes[1 : sizes[0] + 1]], dtype=np.int64)) * bits // 8
+    actual = path.stat().st_size if image_suffix(path) == ".nii" else _unpacked_size(path, expected)
+    if actual < expected:
+        raise InputError(f"{path} is damaged or cut off: it holds {actual} of {expected} bytes.")
+
+
+def _unpacked_size(path: Path, expected: int) -> int:
+    with path.open("rb") as stream:
+        stream.seek(-4, os.SEEK_END)
+        # The last four bytes of a whole gzip file are its unpacked size modulo 2**32: no need to unpack it twice.
+        if struct.unpack("<I", stream.read(4))[0] == expected % 2**32:
+            return expected
+    size = 0
+    try:
+        with gzip.open(path, "rb") as stream:
+            while block := stream.read(2**22):
+                size += len(block)
+    except (OSError, EOFError):
+        pass
+    return size
