@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError, MissingDependencyError, OutputError
-from ctrestoration.files import atomic
+from ctrestoration.files import atomic, check_writable
 from ctrestoration.volume import Grid
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def grid_of(image: SimpleITK.Image) -> Grid:
     return Grid.from_parts((z, y, x), image.GetSpacing(), image.GetOrigin(), direction)
 
 
-def check_writable(path: str | Path) -> Path:
-    """Refuse an output path before long work rather than after it.
+def check_output(path: str | Path) -> Path:
+    """Refuse the path of an output image before long work rather than after it.
 
     Raises:
         InputError: where the suffix is none that can be written.
@@ -111,15 +111,7 @@ def check_writable(path: str | Path) -> Path:
     path = Path(path)
     if image_suffix(path) not in WRITABLE:
         raise InputError(f"Cannot write {path}: the name of an image must end in {', '.join(WRITABLE)}.")
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; the output must be a file name inside it.")
-    folder = path.absolute().parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir():
-        raise OutputError(f"Cannot write {path}: {folder} is a file, not a folder.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"Cannot write {path}: no permission to write in {folder}.")
+    check_writable(path)
     return path
 
 
@@ -130,7 +122,7 @@ def write_image(array: NDArray[Any], grid: Grid, path: str | Path, metadata: dic
         InputError: suffix that cannot be written, or a sheared grid.
         OutputError: where the file cannot be written.
     """
-    path = check_writable(path)
+    path = check_output(path)
     sitk = simpleitk()
     axes = grid.direction
     if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:

@@ -14,14 +14,14 @@ import numpy as np
 
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.hounsfield import checked_hu, cut_overshoot, raise_padding
-from ctrestoration.io._itk import READABLE, check_writable, image_suffix, read_image, write_image
+from ctrestoration.io._itk import READABLE, check_output, image_suffix, read_image, write_image
 from ctrestoration.io.dicom import is_dicom, read_dicom
 from ctrestoration.io.labels import read_fraction, read_labels, write_labels
 from ctrestoration.volume import Volume
 
 __all__ = [
     "READABLE",
-    "check_writable",
+    "check_output",
     "read_fraction",
     "read_labels",
     "read_volume",
