@@ -119,6 +119,10 @@ def segment_metal(
     level, reason, clipping = metal_threshold(volume.array)
     if threshold is not None:
         level, reason = float(threshold), f"{threshold:g} HU, as asked."
+        if clipping is not None and level >= clipping.level:
+            reason = (
+                f"{threshold:g} HU, as asked, but the scan is clipped at {clipping.level:g} HU: nothing can lie above."
+            )
     orientation, grid = axial_orientation(volume.grid)
     array = orientation.apply(volume.array)
     pieces = _connected(array, level)
@@ -133,7 +137,7 @@ def segment_metal(
         (rejected if why else kept).append(_component(voxels, array, grid, why))
         if not why:
             mask[voxels] = True
-    control.report(1.0, "Looking for metal")
+    control.report(1.0, "Telling implants from the couch and from glare")
     return MetalSegmentation(
         orientation.undo(mask),
         level,

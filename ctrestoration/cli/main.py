@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import pkgutil
 import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType, ModuleType
 from typing import Any, NoReturn
 
@@ -16,7 +19,6 @@ from ctrestoration import cli
 from ctrestoration._version import __version__
 from ctrestoration.errors import CTRestorationError, CTRestorationWarning
 
-_NOT_COMMANDS = {"main", "terminal"}
 _GROUP_HELP = {
     "segment": "find metal or the spine in a CT volume",
     "phantom": "make a synthetic CT with known truth",
@@ -68,27 +70,50 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 bad input, 130 cancelled)."""
-    warnings.showwarning = _show_warning  # type: ignore[assignment]
-    warnings.simplefilter("always", CTRestorationWarning)
     arguments = build_parser().parse_args(words)
-    previous = signal.signal(signal.SIGTERM, _interrupt)
+    with warnings.catch_warnings(), _terminable():
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        warnings.simplefilter("always", CTRestorationWarning)
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     try:
-        return int(arguments.run_command(arguments) or 0)
+        code = int(arguments.run_command(arguments) or 0)
+        sys.stdout.flush()
+        return code
     except CTRestorationError as error:
         print(f"ctrestoration: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError:
+        print("ctrestoration: not enough memory for this volume: crop it, or give coarser voxels.", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("ctrestoration: Cancelled; nothing half-written was left.", file=sys.stderr)
         return 130
     except BrokenPipeError:
+        # The reader of a pipe (`| head`) has gone; without this, Python complains about it once more while exiting.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """A polite request to end (SIGTERM) cleans up as Ctrl-C does; only the main thread may ask for that."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
 def _command_modules() -> list[ModuleType]:
-    names = sorted(found.name for found in pkgutil.iter_modules(cli.__path__) if found.name not in _NOT_COMMANDS)
-    return [importlib.import_module(f"ctrestoration.cli.{name}") for name in names]
+    names = sorted(found.name for found in pkgutil.iter_modules(cli.__path__) if found.name != "main")
+    modules = [importlib.import_module(f"ctrestoration.cli.{name}") for name in names]
+    return [module for module in modules if hasattr(module, "COMMAND")]
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
