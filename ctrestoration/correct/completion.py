@@ -64,6 +64,7 @@ def complete(
     complete_slice: CompleteSlice,
     control: Control = SILENT,
     settings: dict[str, Any] | None = None,
+    measured: bool = False,
 ) -> Restoration:
     """Restore every slice that holds metal with `complete_slice`, and leave the others alone.
 
@@ -73,6 +74,8 @@ def complete(
         complete_slice: gives the completed sinogram [view, bin] of one slice. Values outside the trace are ignored.
         control: reported to between slices.
         settings: the method's own settings, for the provenance.
+        measured: the method corrects the values in the trace rather than inventing them, so no voxel counts as
+            synthesized.
 
     Returns:
         The restored image on the acquisition's grid, with the mask of synthesized voxels.
@@ -94,8 +97,9 @@ def complete(
             completed = np.where(data.trace, complete_slice(data), data.sinogram).astype(np.float32)
             change = data.reconstruct(completed - data.sinogram) * (1000.0 / data.mu_water)
             image[index] += np.where(data.metal, 0.0, change).astype(np.float32)
-            missing = projector.adjoint(data.trace.astype(np.float32))
-            synthesized[index] = (missing > SYNTHESIZED_SHARE * seen) & ~data.metal
+            if not measured:
+                missing = projector.adjoint(data.trace.astype(np.float32))
+                synthesized[index] = (missing > SYNTHESIZED_SHARE * seen) & ~data.metal
     provenance = {
         "method": method,
         "version": __version__,
