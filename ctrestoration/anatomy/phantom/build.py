@@ -1,0 +1,167 @@
+"""Builds the whole phantom: `spine_phantom`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from ctrestoration.anatomy import labels as names
+from ctrestoration.anatomy.phantom import spine as spine_parts
+from ctrestoration.anatomy.phantom.canvas import Canvas
+from ctrestoration.anatomy.phantom.options import PhantomOptions
+from ctrestoration.anatomy.phantom.patient import draw_patient, stream
+from ctrestoration.anatomy.phantom.shapes import ellipsoid
+from ctrestoration.anatomy.phantom.spine import Spine, place_spine
+from ctrestoration.anatomy.phantom.texture import SolidNoise, scan_noise
+from ctrestoration.anatomy.phantom.truth import SpineTruth
+from ctrestoration.anatomy.phantom.truth_build import Bone, build_truth
+from ctrestoration.anatomy.phantom.warp import Warp
+from ctrestoration.control import SILENT, Control
+from ctrestoration.errors import InputError
+from ctrestoration.volume import AIR_HU, Grid, LabelMap, Volume
+
+REGIONS: dict[str, str] = {
+    "lumbar": "L3",
+    "lumbosacral": "L5",
+    "thoracolumbar": "T12",
+    "thoracic": "T8",
+    "upper-thoracic": "T4",
+}
+"""Region -> the level at the center of the volume; any level T1..S1 may be named as well."""
+
+_BODY_CENTER_Y = -32.0  # of the trunk with its table, behind the center of L3
+_BACK_Y = 72.0  # how far back a small field of view must reach to hold the spinous processes
+
+
+@dataclass(frozen=True)
+class Phantom:
+    """A synthetic CT and everything that is true about it.
+
+    Attributes:
+        volume: HU.
+        labels: one value per vertebra (TotalSegmentator's numbers), organ, rib, disc; see `labels.PHANTOM_NAMES`.
+        sublabels: vertebral body, pedicle, posterior elements, spinal canal; see `labels.SUBLABEL_NAMES`.
+        lesions: one value per liver lesion.
+        truth: pedicle axes, frames, distances to bone and canal.
+        options: what was asked for.
+        seed: what it was drawn from.
+    """
+
+    volume: Volume
+    labels: LabelMap
+    sublabels: LabelMap
+    lesions: LabelMap
+    truth: SpineTruth
+    options: PhantomOptions
+    seed: int
+
+
+def spine_phantom(
+    *,
+    size: tuple[int, int, int] = (64, 256, 256),
+    spacing: tuple[float, float, float] = (1.5, 1.5, 2.0),
+    seed: int = 0,
+    region: str = "lumbar",
+    options: PhantomOptions | None = None,
+    control: Control = SILENT,
+) -> Phantom:
+    """A CT of a trunk that never existed, with known spine, organs and lesions.
+
+    The patient lies supine; the grid's axes are L, P, S. The same seed and options give the same patient on any
+    grid, and the same bits on the same grid. A field of view smaller than the trunk is a crop around the spine.
+
+    Args:
+        size: voxels (z, y, x).
+        spacing: mm (x, y, z), each 0.2..10.
+        seed: of everything random, >= 0.
+        region: what lies in the center: a key of `REGIONS` or a level "T1".."L5", "S1".
+        options: the patient; whatever is None there is drawn.
+        control: progress and cancel.
+
+    Raises:
+        InputError: a size, spacing, seed or region outside its range.
+        Cancelled: where the control asks to stop.
+    """
+    options = options or PhantomOptions()
+    _check(size, spacing, seed, region)
+    control.report(0.0, "Drawing the patient")
+    patient = draw_patient(seed, options)
+    spine = place_spine(seed, patient, options.pedicle_scale)
+    warp = Warp.random(stream(seed, "warp"), options.warp_mm)
+    grid = _grid(size, spacing, region, spine)
+    canvas = Canvas(grid, warp)
+    noise = SolidNoise(stream(seed, "texture"))
+
+    canvas.paint(ellipsoid((0, -40, 0), (165, 118, 2000)), -100.0, names.NAME_ID["fat"])
+    canvas.paint(ellipsoid((0, -42, 0), (145, 98, 2000)), 50.0, names.NAME_ID["muscle"])
+    spine_parts.paint_discs(canvas, spine)
+    spine_parts.paint_canal(canvas, spine)
+    control.report(0.6, "Painting the vertebrae")
+    spine_parts.paint_vertebrae(canvas, spine, noise)
+
+    bones = {level: _bone(spine, level) for level in spine.vertebrae}
+    parameters = {
+        "seed": seed, "region": region, "options": asdict(options), "patient": patient.to_json(),
+        "grid": {"shape": list(grid.shape), "affine": grid.affine.tolist()},
+    }  # fmt: skip
+    control.report(0.9, "Measuring the truth")
+    truth = build_truth(grid, warp, spine, bones, (), parameters)
+    hu = canvas.hu
+    if options.noise_hu > 0:
+        hu += scan_noise(grid.shape, grid.spacing, options.noise_hu, stream(seed, "noise"))
+    np.maximum(hu, AIR_HU, out=hu)
+    control.report(1.0, "Phantom done")
+    return _assemble(canvas, np.zeros(grid.shape, np.uint16), truth, options, seed)
+
+
+def _assemble(canvas: Canvas, lesions: np.ndarray, truth: SpineTruth, options: PhantomOptions, seed: int) -> Phantom:
+    grid = canvas.grid
+    present = np.flatnonzero(np.bincount(canvas.labels.ravel()))
+    return Phantom(
+        Volume(canvas.hu, grid, f"phantom {seed}", {"source": "procedural spine phantom", "seed": seed}),
+        LabelMap(canvas.labels, grid, {int(n): names.PHANTOM_NAMES[int(n)] for n in present if n}, "phantom labels"),
+        LabelMap(canvas.sublabels, grid, dict(names.SUBLABEL_NAMES), "phantom vertebra parts"),
+        LabelMap(lesions, grid, {n + 1: f"liver_lesion_{n + 1}" for n in range(len(truth.lesions))}, "phantom lesions"),
+        truth,
+        options,
+        seed,
+    )
+
+
+def _bone(spine: Spine, level: str) -> Bone:
+    vertebra = spine.vertebrae[level]
+    body = vertebra.body
+    return Bone(
+        vertebra.shape,
+        vertebra.center,
+        vertebra.axes,
+        vertebra.pedicles,
+        (body.width, body.depth, body.height),
+        vertebra.canal,
+    )
+
+
+def _grid(size: tuple[int, int, int], spacing: tuple[float, float, float], region: str, spine: Spine) -> Grid:
+    level = REGIONS.get(region, region)
+    s = 0.0 if level == "S1" else spine.centers[level]
+    middle = spine.curve.frame(s)[0]
+    extent = np.array(spacing) * np.array(size[::-1])
+    y = max(_BODY_CENTER_Y, middle[1] + _BACK_Y - extent[1] / 2)
+    x = 0.0 if extent[0] > 300 else middle[0]
+    center = np.array([x, y, middle[2]])
+    origin = center - np.array(spacing) * (np.array(size[::-1]) - 1) / 2
+    return Grid.from_parts(size, spacing, (float(origin[0]), float(origin[1]), float(origin[2])))
+
+
+def _check(size: tuple[int, int, int], spacing: tuple[float, float, float], seed: int, region: str) -> None:
+    if len(size) != 3 or min(size) < 1 or max(size) > 2048:
+        raise InputError(f"The phantom's size must be three numbers of voxels (z, y, x) in 1..2048, not {tuple(size)}.")
+    if len(spacing) != 3 or not all(0.2 <= value <= 10 for value in spacing):
+        raise InputError(f"The phantom's spacing must be three lengths (x, y, z) in 0.2..10 mm, not {tuple(spacing)}.")
+    if int(seed) != seed or not 0 <= seed < 2**63:
+        raise InputError(f"The phantom's seed must be an integer from 0 on, not {seed}.")
+    if region not in REGIONS and region not in (*spine_parts.THORACOLUMBAR, "S1"):
+        raise InputError(
+            f"Unknown region {region!r}: choose one of {', '.join(REGIONS)}, or a level T1..T12, L1..L5, S1."
+        )
