@@ -53,11 +53,14 @@ class Stack:
         return replace(self, files=tuple(self.files[int(n)] for n in order), positions=self.positions[order])
 
 
-def stacked(stack: Stack, name: str, *, resample: bool) -> tuple[NDArray[np.float32], Grid, dict[str, Any]]:
-    """Read a stack as one volume.
+def stacked(
+    stack: Stack, pixels: NDArray[np.float32], name: str, *, resample: bool
+) -> tuple[NDArray[np.float32], Grid, dict[str, Any]]:
+    """Make one volume of a stack.
 
     Args:
         stack: the images.
+        pixels: their values, [image, y, x].
         name: what to call them in messages.
         resample: interpolate slices at uneven positions onto even ones rather than refuse them.
 
@@ -65,10 +68,10 @@ def stacked(stack: Stack, name: str, *, resample: bool) -> tuple[NDArray[np.floa
         Array [z, y, x] float32, its grid, and what was done, for the provenance.
 
     Raises:
-        InputError: several different images at one position, uneven or missing slices, damaged files.
+        InputError: several different images at one position, uneven or missing slices.
     """
-    stack = stack.picked(np.argsort(stack.heights, kind="stable"))
-    stack, array, done = _distinct(stack, _pixels(stack.files, name), name)
+    order = np.argsort(stack.heights, kind="stable")
+    stack, array, done = _distinct(stack.picked(order), pixels[order], name)
     if len(stack.files) == 1:
         return array, _grid(stack, array, stack.normal * 1.0), done
     complaint = _unevenness(stack.heights)
@@ -92,7 +95,12 @@ def stacked(stack: Stack, name: str, *, resample: bool) -> tuple[NDArray[np.floa
     return array, _grid(stack, array, step), done
 
 
-def _pixels(files: tuple[str, ...], name: str) -> NDArray[np.float32]:
+def read_pixels(files: tuple[str, ...]) -> NDArray[np.float32]:
+    """Rescaled values [image, y, x] of single-frame files, each with its own slope and intercept.
+
+    Raises:
+        InputError: a damaged file.
+    """
     sitk = simpleitk()
     reader = sitk.ImageFileReader()
     reader.SetImageIO("GDCMImageIO")
@@ -105,8 +113,6 @@ def _pixels(files: tuple[str, ...], name: str) -> NDArray[np.float32]:
                 image = reader.Execute()
             except RuntimeError as error:
                 raise InputError(f"{file} is damaged or cut off: its pixels cannot be read.") from error
-        if image.GetNumberOfComponentsPerPixel() != 1:
-            raise InputError(f"{file} is a color image: give the original CT images.")
         array = sitk.GetArrayFromImage(image)
         slices.append(array.reshape(array.shape[-2:]))
     return np.stack(slices).astype(np.float32, copy=False)

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.errors import CTRestorationWarning, InputError
-from ctrestoration.io._itk import grid_of, quiet, reason, simpleitk
-from ctrestoration.io._stack import Stack, stacked
+from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
+from ctrestoration.io._enhanced import read_enhanced
+from ctrestoration.io._itk import quiet, simpleitk
+from ctrestoration.io._stack import Stack, read_pixels, stacked
 from ctrestoration.volume import Grid
 
 _SUFFIXES = {"", ".dcm", ".dicom", ".ima"}
@@ -35,6 +36,7 @@ class Header:
         orientation: 2x3, unit vectors along a row and along a column, LPS.
         position: LPS mm of the first pixel.
         spacing: mm between columns and between rows.
+        layers: values per pixel, more than one in a color image.
     """
 
     path: Path
@@ -43,6 +45,7 @@ class Header:
     orientation: NDArray[np.float64]
     position: NDArray[np.float64]
     spacing: tuple[float, float]
+    layers: int
 
     @property
     def normal(self) -> NDArray[np.float64]:
@@ -141,13 +144,18 @@ def read_dicom(path: Path, *, series: str | None = None, resample: bool = False)
     """
     headers = _headers(path)
     chosen = _chosen(_grouped(headers), path, series)
+    colored = [header for header in chosen.headers if header.layers != 1]
+    if colored:
+        raise InputError(f"{colored[0].path} is a color image, as screenshots and reports are: give the original CT.")
     facts: dict[str, Any] = {"series": chosen.uid, "series_number": chosen.number}
     facts["description"] = chosen.headers[0].tags["description"]
     if len(chosen.headers) == 1 and chosen.headers[0].size[2] > 1:
-        array, grid = _multiframe(chosen.headers[0])
+        stack, pixels = read_enhanced(chosen.headers[0].path)
     else:
-        array, grid, done = stacked(_stack(chosen, path), str(path), resample=resample)
-        facts |= done
+        stack = _stack(chosen, path)
+        pixels = read_pixels(stack.files)
+    array, grid, done = stacked(stack, pixels, str(path), resample=resample)
+    facts |= done
     facts["slices"] = grid.shape[0]
     array, padded = _without_padding(array, chosen.headers[0].tags)
     if padded:
@@ -193,7 +201,9 @@ def _header(file: Path) -> Header | None:
     with quiet():
         try:
             reader.ReadImageInformation()
-        except RuntimeError:
+        except RuntimeError as error:
+            if _holds_pixels(file):
+                raise InputError(f"{file} is damaged or cut off: remove it, or copy it again.") from error
             return None
     tags = {name: reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else "" for name, key in _TAGS.items()}
     columns, rows, *frames = reader.GetSize()
@@ -210,7 +220,23 @@ def _header(file: Path) -> Header | None:
         direction[:, :2].T if orientation is None else orientation.reshape(2, 3),
         np.resize(np.asarray(reader.GetOrigin(), dtype=float), 3) if position is None else position,
         (float(spacing[0]), float(spacing[1])),
+        reader.GetNumberOfComponents(),
     )
+
+
+def _holds_pixels(file: Path) -> bool:
+    """True where a file that SimpleITK cannot read is an image all the same, and not a report or a DICOMDIR.
+
+    Leaving a damaged image out would shorten the scan without a word.
+    """
+    try:
+        import pydicom
+    except ImportError as error:
+        raise MissingDependencyError("pydicom", "imaging", f"Telling whether {file} is a damaged image") from error
+    try:
+        return "Rows" in pydicom.dcmread(file, stop_before_pixels=True)
+    except (pydicom.errors.InvalidDicomError, OSError, ValueError, EOFError):
+        return False
 
 
 def _numbers(text: str, count: int) -> NDArray[np.float64] | None:
@@ -284,17 +310,6 @@ def _stack(series: Series, path: Path) -> Stack:
         best[0].orientation,
         best[0].spacing,
     )
-
-
-def _multiframe(header: Header) -> tuple[NDArray[np.float32], Grid]:
-    """An enhanced CT file: all its slices in one, geometry as SimpleITK reads it."""
-    sitk = simpleitk()
-    with quiet():
-        try:
-            image = sitk.ReadImage(str(header.path), sitk.sitkFloat32, imageIO="GDCMImageIO")
-        except RuntimeError as error:
-            raise InputError(f"{header.path} is damaged or cut off: {reason(error)}.") from error
-    return sitk.GetArrayFromImage(image), grid_of(image)
 
 
 def _without_padding(array: NDArray[np.float32], tags: dict[str, str]) -> tuple[NDArray[np.float32], int]:
