@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -104,10 +105,16 @@ def check_writable(path: str | Path) -> None:
 def refuse_overwrite(output: str | Path, *inputs: str | Path | None) -> None:
     """Raise InputError where the output would replace one of the inputs."""
     for source in inputs:
-        if source is not None and Path(output).resolve() == Path(source).resolve():
+        if source is not None and _same(Path(output), Path(source)):
             raise InputError(
                 f"The output {output} is also an input: choose another name, inputs are never overwritten."
             )
+
+
+def _same(output: Path, source: Path) -> bool:
+    if output.exists() and source.exists():
+        return output.samefile(source)
+    return output.resolve() == source.resolve()
 
 
 def _flush(part: Path) -> None:
@@ -117,7 +124,7 @@ def _flush(part: Path) -> None:
 
 def _reason(error: OSError, folder: Path | None = None) -> str:
     reason = (error.strerror or str(error)).rstrip(".")
-    if folder is not None and error.errno == 28:
-        free = shutil.disk_usage(folder).free / 2**20
-        return f"{reason} ({free:.0f} MiB free)"
-    return reason[:1].lower() + reason[1:]
+    reason = reason[:1].lower() + reason[1:]
+    if folder is not None and error.errno == errno.ENOSPC:
+        return f"{reason} ({shutil.disk_usage(folder).free / 2**20:.0f} MiB free)"
+    return reason

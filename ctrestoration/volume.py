@@ -37,9 +37,13 @@ class Grid:
         affine = np.array(self.affine, dtype=np.float64)
         if len(shape) != 3 or min(shape) < 1:
             raise InputError(f"A volume grid needs three sizes (z, y, x) of at least 1, not {self.shape}.")
-        if affine.shape != (4, 4) or not np.isfinite(affine).all():
-            raise InputError(f"A volume grid needs a finite 4x4 index-to-world affine, not shape {affine.shape}.")
-        if abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        if affine.shape != (4, 4):
+            raise InputError(f"A volume grid needs a 4x4 index-to-world affine, not shape {affine.shape}.")
+        if not np.isfinite(affine).all():
+            raise InputError("A volume grid needs a finite index-to-world affine: this one holds NaN or infinity.")
+        sides = float(np.prod(np.linalg.norm(affine[:3, :3], axis=0)))
+        # Relative to the spacing: small voxels are no singular grid.
+        if abs(np.linalg.det(affine[:3, :3])) <= 1e-6 * sides:
             raise InputError("The index-to-world affine is singular: two voxel axes coincide or a spacing is zero.")
         affine.setflags(write=False)
         object.__setattr__(self, "shape", shape)
