@@ -257,8 +257,8 @@ def _field_of_view(padding: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return np.ones_like(padding)
     circle = _boundary_circle(~padding)
     if circle is None:
-        circle = ((columns - 1) / 2, (rows - 1) / 2, min(rows, columns) / 2 + 1.0)
-    inside = np.hypot(x - circle[0], y - circle[1]) <= circle[2]
+        circle = ((columns - 1) / 2, (rows - 1) / 2, min(rows, columns) / 2)
+    inside = np.hypot(x - circle[0], y - circle[1]) <= circle[2] + 1.0
     return inside if padding[~inside].mean() > 0.99 else np.ones_like(padding)
 
 
