@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ctrestoration.cli.inputs import add_reading_options
 from ctrestoration.errors import InputError
 
 if TYPE_CHECKING:
@@ -33,22 +34,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--uncertainty", metavar="F", help="write the uncertainty in HU, where the method gives one")
     parser.add_argument("--synthesized", metavar="F", help="write the mask of voxels whose rays were mostly filled in")
+    add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, correct, write."""
     from ctrestoration import registry
+    from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import terminal_control
-    from ctrestoration.files import check_writable, refuse_overwrite
-    from ctrestoration.io.images import read_volume, write_labels, write_volume
+    from ctrestoration.files import refuse_overwrite
+    from ctrestoration.io.images import check_output, write_labels, write_volume
     from ctrestoration.volume import LabelMap
 
     method = registry.get("mar", arguments.method)
     for output in (arguments.output, arguments.uncertainty, arguments.synthesized):
         if output is not None:
             refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal)
-            check_writable(output)
-    volume = read_volume(arguments.input)
+            check_output(output)
+    volume = read_input(arguments.input, arguments)
     control = terminal_control()
     acquisition = _acquisition(arguments, volume, control.part(0.0, 0.4))
     restoration = method.restore(acquisition, control.part(0.4, 1.0))

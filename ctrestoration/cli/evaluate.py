@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ctrestoration.cli.inputs import add_reading_options
 from ctrestoration.errors import InputError
 
 COMMAND = "evaluate"
@@ -27,16 +28,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="HU window of PSNR and SSIM (default: -1000 1604, the linear range of the public benchmarks)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, measure, print."""
+    from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json
     from ctrestoration.evaluate.metrics import BENCHMARK_WINDOW, evaluate
-    from ctrestoration.io.images import read_fraction, read_volume
+    from ctrestoration.io.images import read_fraction
 
-    image = read_volume(arguments.image)
-    reference = read_volume(arguments.reference)
+    image = read_input(arguments.image, arguments)
+    reference = read_input(arguments.reference, arguments)
     difference = image.grid.mismatch(reference.grid)
     if difference is not None:
         raise InputError(

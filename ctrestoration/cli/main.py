@@ -52,14 +52,14 @@ def build_parser() -> argparse.ArgumentParser:
         if group:
             if group[0] not in groups:
                 outer = top.add_parser(
-                    group[0], help=_GROUP_HELP.get(group[0], ""), description=_GROUP_HELP.get(group[0])
+                    group[0], help=_GROUP_HELP.get(group[0], ""), description=_sentence(_GROUP_HELP.get(group[0], ""))
                 )
                 groups[group[0]] = outer.add_subparsers(metavar="WHAT", required=True, parser_class=_Parser)
             where = groups[group[0]]
         command = where.add_parser(
             word,
             help=module.HELP,
-            description=module.HELP[:1].upper() + module.HELP[1:] + ".",
+            description=_sentence(module.HELP),
             epilog=f"example:\n  {module.EXAMPLE}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
@@ -123,3 +123,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
     if issubclass(category, CTRestorationWarning):
         print(f"note: {message}", file=sys.stderr)
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "." if text else ""
