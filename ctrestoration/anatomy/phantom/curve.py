@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.anatomy.phantom.levels import KYPHOSIS_SHARE, LORDOSIS_SHARE, THORACOLUMBAR
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 Vector = NDArray[np.float64]
 _STEP = 0.25
 _BELOW, _ABOVE = 170.0, 130.0  # mm of curve beyond the sacral endplate and beyond T1

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
+Triple = Sequence[float] | NDArray[Any]
 Distance = Callable[[Array, Array, Array], Array]
 FAR = np.float32(1e3)
 
@@ -82,7 +84,7 @@ def ellipse_distance(u: Array, v: Array, radius_u: Array | float, radius_v: Arra
     return k0 * (k0 - 1) / np.maximum(k1, np.float32(1e-6))
 
 
-def ellipsoid(center: Sequence[float], radii: Sequence[float], turn: NDArray[np.float64] | None = None) -> Shape:
+def ellipsoid(center: Triple, radii: Triple, turn: NDArray[np.float64] | None = None) -> Shape:
     """An ellipsoid; `turn` holds its axes as columns (identity when absent)."""
     c, r = np.asarray(center, float), np.asarray(radii, float)
     axes = np.eye(3) if turn is None else np.asarray(turn, float)
@@ -106,7 +108,7 @@ def ellipsoid(center: Sequence[float], radii: Sequence[float], turn: NDArray[np.
     return Shape(distance, c - reach, c + reach)
 
 
-def capsule(a: Sequence[float], b: Sequence[float], radius_a: float, radius_b: float | None = None) -> Shape:
+def capsule(a: Triple, b: Triple, radius_a: float, radius_b: float | None = None) -> Shape:
     """A rod from a to b with round ends; the radius runs linearly from `radius_a` to `radius_b`."""
     start, stop = np.asarray(a, float), np.asarray(b, float)
     end_radius = radius_a if radius_b is None else radius_b
@@ -124,9 +126,7 @@ def capsule(a: Sequence[float], b: Sequence[float], radius_a: float, radius_b: f
     return Shape(distance, np.minimum(start, stop) - reach, np.maximum(start, stop) + reach)
 
 
-def flat_capsule(
-    a: Sequence[float], b: Sequence[float], radius: float, stretch: Sequence[float], radius_b: float | None = None
-) -> Shape:
+def flat_capsule(a: Triple, b: Triple, radius: float, stretch: Triple, radius_b: float | None = None) -> Shape:
     """A capsule stretched along the axes x, y, z by factors `stretch` (a rib is taller than it is thick)."""
     factor = np.asarray(stretch, float)
     inner = capsule(np.asarray(a, float) / factor, np.asarray(b, float) / factor, radius, radius_b)
@@ -166,7 +166,7 @@ def blend(shapes: Sequence[Shape], k: float) -> Shape:
     return Shape(distance, low, high)
 
 
-def tube(points: NDArray[np.float64], radii: Sequence[float] | float, stretch: Sequence[float] = (1, 1, 1)) -> Shape:
+def tube(points: NDArray[np.float64], radii: Triple | float, stretch: Triple = (1, 1, 1)) -> Shape:
     """A chain of capsules through points (n, 3) with one radius a point."""
     points = np.asarray(points, float)
     radius = np.broadcast_to(np.asarray(radii, float), (len(points),))
@@ -180,7 +180,7 @@ def tube(points: NDArray[np.float64], radii: Sequence[float] | float, stretch: S
     )
 
 
-def half_space(point: Sequence[float], normal: Sequence[float]) -> Distance:
+def half_space(point: Triple, normal: Triple) -> Distance:
     """Distance to a plane, positive on the side the normal points to."""
     p, n = np.asarray(point, np.float32), np.asarray(normal, np.float32)
     n = n / np.linalg.norm(n)
