@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from ctrestoration import cli
 from ctrestoration._version import __version__
+from ctrestoration.cli.terminal import say
 from ctrestoration.errors import CTRestorationError, CTRestorationWarning
 
 _GROUP_HELP = {
@@ -83,13 +84,13 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
         return code
     except CTRestorationError as error:
-        print(f"ctrestoration: {error}", file=sys.stderr)
+        say(f"ctrestoration: {error}")
         return error.exit_code
     except MemoryError:
-        print("ctrestoration: not enough memory for this volume: crop it, or give coarser voxels.", file=sys.stderr)
+        say("ctrestoration: not enough memory for this volume: crop it, or give coarser voxels.")
         return 2
     except KeyboardInterrupt:
-        print("ctrestoration: Cancelled; nothing half-written was left.", file=sys.stderr)
+        say("ctrestoration: Cancelled; nothing half-written was left.")
         return 130
     except BrokenPipeError:
         # The reader of a pipe (`| head`) has gone; without this, Python complains about it once more while exiting.
@@ -122,7 +123,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
     if issubclass(category, CTRestorationWarning):
-        print(f"note: {message}", file=sys.stderr)
+        say(f"note: {message}")
 
 
 def _sentence(text: str) -> str:

@@ -10,6 +10,17 @@ from typing import Any
 from ctrestoration.control import Control
 
 
+_LINE = {"open": False}
+
+
+def say(message: str) -> None:
+    """Print to standard error, on a line of its own even where a progress line is being rewritten."""
+    if _LINE["open"]:
+        sys.stderr.write("\n")
+        _LINE["open"] = False
+    print(message, file=sys.stderr)
+
+
 def terminal_control() -> Control:
     """A Control that writes what is being done and the time left to standard error.
 
@@ -29,6 +40,7 @@ def terminal_control() -> Control:
         left = f", about {_span(elapsed / fraction - elapsed)} left" if 0.02 < fraction < 1 and elapsed > 2 else ""
         line = f"[{100 * fraction:3.0f} %] {message}{left}"
         sys.stderr.write(f"\r{line:<90}" if live else f"{line}\n")
+        _LINE["open"] = live and fraction < 1
         if live and fraction >= 1:
             sys.stderr.write("\n")
         sys.stderr.flush()
