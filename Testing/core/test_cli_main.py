@@ -21,21 +21,8 @@ from ctrestoration.cli.terminal import print_json, terminal_control
 from ctrestoration.errors import Cancelled, CTRestorationWarning, InputError, MissingDependencyError
 
 COMMANDS = {module.COMMAND: module for module in _command_modules()}
-HEAVY = [
-    "torch",
-    "numba",
-    "vtk",
-    "SimpleITK",
-    "matplotlib",
-    "skimage",
-    "monai",
-    "h5py",
-    "pydantic",
-    "scipy",
-    "yaml",
-    "pydicom",
-    "ray",
-]
+HEAVY = ["torch", "numba", "vtk", "SimpleITK", "matplotlib", "skimage", "monai", "h5py", "pydantic", "scipy"]
+HEAVY += ["yaml", "pydicom", "ray"]
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -207,6 +194,19 @@ def test_progress_on_a_terminal_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue().endswith("\n")
     assert "[100 %] Reading" in stream.getvalue()
+
+
+def test_an_error_does_not_run_into_the_progress_line(fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = Terminal()
+    monkeypatch.setattr(sys, "stderr", stream)
+
+    def action() -> None:
+        terminal_control().report(0.4, "Reading")
+        raise InputError("ct.nrrd is empty.")
+
+    fake(action)
+    assert main(["fake"]) == 2
+    assert stream.getvalue().splitlines()[-1] == "ctrestoration: ct.nrrd is empty."
 
 
 def test_every_command_is_one_documented_file() -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from ctrestoration.control import Control
 
-
 _LINE = {"open": False}
 
 
