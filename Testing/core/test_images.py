@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import itertools
+import os
+import struct
 import warnings
 from pathlib import Path
 
@@ -194,6 +196,28 @@ def test_truncated_files_are_refused(tmp_path: Path, suffix: str) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
     with pytest.raises(InputError, match=r"damaged or cut off: [^\n]*\.$"):
         read_volume(path)
+
+
+def lean(path: Path, millimeters: float) -> Path:
+    """Shear the affine of a NIfTI file: the y axis leans towards x by this much a voxel."""
+    write_volume(ct(), path)
+    content = bytearray(path.read_bytes())
+    content[284:288] = struct.pack("<f", millimeters)
+    path.write_bytes(content)
+    return path
+
+
+def test_a_sheared_nifti_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not at right angles, as from a tilted gantry"):
+        read_volume(lean(tmp_path / "ct.nii", 0.3))
+
+
+def test_a_nifti_with_rounded_axes_is_read(tmp_path: Path) -> None:
+    volume = read_volume(lean(tmp_path / "ct.nii", 2e-4))
+    assert volume.grid.mismatch(ct().grid, tolerance_mm=2e-3) is None
+    axes = volume.grid.direction
+    np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-9)
+    assert "ITK_NIFTI_SFORM_PERMISSIVE" not in os.environ
 
 
 def test_a_gzip_file_with_a_wrong_size_mark_is_read_through(tmp_path: Path) -> None:

@@ -68,6 +68,21 @@ def quiet() -> Iterator[None]:
         process.SetGlobalWarningDisplay(shown)
 
 
+@contextlib.contextmanager
+def _rounded_axes() -> Iterator[None]:
+    """Let ITK read a NIfTI affine whose 32-bit numbers are a little off right angles; true shear is refused before."""
+    name = "ITK_NIFTI_SFORM_PERMISSIVE"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def image_suffix(path: Path) -> str:
     """The suffix that decides the format, lower case, ".nii.gz" as one."""
     return ".nii.gz" if path.name.lower().endswith(".nii.gz") else path.suffix.lower()
@@ -83,11 +98,12 @@ def read_image(path: Path, *, frame: int | None = None) -> StoredImage:
     Raises:
         InputError: not an image, cut off, two-dimensional, or four-dimensional without `frame`.
     """
-    _require_whole_nifti(path)
-    reader = _opened(path)
-    size, layers = reader.GetSize(), reader.GetNumberOfComponents()
-    _require_dimensions(path, size, frame)
-    image = _execute(reader, path)
+    _require_sound_nifti(path)
+    with quiet(), _rounded_axes():
+        reader = _opened(path)
+        size, layers = reader.GetSize(), reader.GetNumberOfComponents()
+        _require_dimensions(path, size, frame)
+        image = _execute(reader, path)
     if len(size) == 4:
         image = _frame(image, 0 if frame is None else frame)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
@@ -149,50 +165,25 @@ def reason(error: Exception) -> str:
 def _opened(path: Path) -> Any:
     reader = simpleitk().ImageFileReader()
     reader.SetFileName(str(path))
-    with quiet():
-        try:
-            reader.ReadImageInformation()
-        except RuntimeError as error:
-            if "orthonormal" in str(error):
-                return _opened_permissively(path, error)
-            if "Unable to determine ImageIO" in str(error):
-                raise InputError(
-                    f"{path} is not a medical image that can be read: give a DICOM folder or a file ending in "
-                    f"{', '.join(READABLE)}."
-                ) from error
-            raise InputError(f"{path} cannot be read: {reason(error)}.") from error
-    return reader
-
-
-def _opened_permissively(path: Path, error: RuntimeError) -> Any:
-    """ITK refuses a NIfTI affine whose 32-bit rounding is off a right angle; accept that, but no true shear."""
-    header = _nifti_header(path)
-    axes = (
-        np.array(struct.unpack(f"{header[0]}12f", header[1][280:328])).reshape(3, 4)[:, :3]
-        if header
-        else np.ones((3, 3))
-    )
-    axes = axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
-    if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
-        raise InputError(
-            f"{path} has voxel axes that are not at right angles, as from a tilted gantry: read the original DICOM "
-            "folder, which is straightened on reading, or resample the image to a straight grid."
-        ) from error
-    os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] = "1"
-    reader = simpleitk().ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if "Unable to determine ImageIO" in str(error):
+            raise InputError(
+                f"{path} is not a medical image that can be read: give a DICOM folder or a file ending in "
+                f"{', '.join(READABLE)}."
+            ) from error
+        raise InputError(f"{path} cannot be read: {reason(error)}.") from error
     return reader
 
 
 def _execute(reader: Any, path: Path) -> SimpleITK.Image:
-    with quiet():
-        try:
-            return reader.Execute()
-        except RuntimeError as error:
-            raise InputError(f"{path} is damaged or cut off: {_damage(error)}.") from error
-        except MemoryError as error:
-            raise InputError(f"{path} does not fit into memory: crop or resample it first.") from error
+    try:
+        return reader.Execute()
+    except RuntimeError as error:
+        raise InputError(f"{path} is damaged or cut off: {_damage(error)}.") from error
+    except MemoryError as error:
+        raise InputError(f"{path} does not fit into memory: crop or resample it first.") from error
 
 
 def _damage(error: Exception) -> str:
@@ -238,12 +229,20 @@ def _nifti_header(path: Path) -> tuple[str, bytes] | None:
     return (order, header) if struct.unpack(f"{order}i", header[:4])[0] == 348 else None
 
 
-def _require_whole_nifti(path: Path) -> None:
-    """ITK reads a NIfTI file that was cut off without a word and fills the rest with zeros; refuse it here."""
+def _require_sound_nifti(path: Path) -> None:
+    """Refuse a NIfTI file that was cut off, which ITK reads without a word, or whose axes are sheared."""
     found = _nifti_header(path)
     if found is None:
         return
     order, header = found
+    if struct.unpack(f"{order}h", header[254:256])[0] > 0:
+        axes = np.array(struct.unpack(f"{order}12f", header[280:328])).reshape(3, 4)[:, :3]
+        axes = axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
+        if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
+            raise InputError(
+                f"{path} has voxel axes that are not at right angles, as from a tilted gantry: read the original DICOM "
+                "folder, which is straightened on reading, or resample the image to a straight grid."
+            )
     sizes = struct.unpack(f"{order}8h", header[40:56])
     bits = struct.unpack(f"{order}h", header[72:74])[0]
     start = int(struct.unpack(f"{order}f", header[108:112])[0])
