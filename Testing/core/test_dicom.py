@@ -259,6 +259,33 @@ def test_files_without_suffix_in_subfolders_are_found(folder: Path) -> None:
     assert read(folder).array.shape[0] == 6
 
 
+def test_files_without_preamble_are_read(folder: Path) -> None:
+    """As old archives write them: no 128 bytes and DICM at the start."""
+    for file in write_series(folder, stored_ct()):
+        file.write_bytes(file.read_bytes()[132:])
+    assert read(folder).array.shape[0] == 6
+
+
+def test_a_dicomdir_stands_for_its_folder(folder: Path) -> None:
+    write_series(folder / "IMAGES", stored_ct())
+    (folder / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    assert read(folder / "DICOMDIR").array.shape[0] == 6
+
+
+def test_a_whole_disk_is_not_searched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ctrestoration.io.dicom._MOST_FILES", 5)
+    write_series(folder, stored_ct())
+    with pytest.raises(InputError, match="more than 5 files: give the folder of one examination"):
+        read(folder)
+
+
+def test_of_two_equal_series_the_earlier_is_taken(folder: Path) -> None:
+    write_series(folder, stored_ct(seed=1), SeriesNumber=12, SeriesDescription="Bone")
+    write_series(folder, stored_ct(seed=2), SeriesNumber=3, SeriesDescription="Soft")
+    with pytest.warns(CTRestorationWarning, match="took 3 'Soft'"):
+        read_volume(folder)
+
+
 def test_a_truncated_file_is_named(folder: Path) -> None:
     file = write_series(folder, stored_ct())[3]
     file.write_bytes(file.read_bytes()[:-100])

@@ -23,6 +23,7 @@ from ctrestoration.io._stack import Stack, read_pixels, stacked
 from ctrestoration.volume import Grid
 
 _SUFFIXES = {"", ".dcm", ".dicom", ".ima"}
+_MOST_FILES = 50_000
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,11 @@ class Series:
         return f"{named} ({images} image{'s' if images != 1 else ''}, {tags['modality'] or 'no modality'})"
 
     @property
-    def rank(self) -> tuple[bool, int]:
-        """The larger, the more it is what a person means by 'the CT': axial first, then by voxels."""
+    def rank(self) -> tuple[bool, int, int]:
+        """The larger, the more it is what a person means by 'the CT': axial first, then by voxels, then the earlier."""
         axial = abs(self.headers[0].normal[2]) > np.cos(np.radians(35.0))
-        return bool(axial), sum(int(np.prod(header.size)) for header in self.headers)
+        number = int(self.number) if self.number.isdigit() else 0
+        return bool(axial), sum(int(np.prod(header.size)) for header in self.headers), -number
 
 
 _TAGS = {
@@ -142,13 +144,18 @@ def read_dicom(path: Path, *, series: str | None = None, resample: bool = False)
     Raises:
         InputError: no DICOM, no CT, no such series, uneven or missing slices, mixed images at one position.
     """
+    if path.name.upper() == "DICOMDIR" and path.is_file():
+        path = path.parent
     headers = _headers(path)
     chosen = _chosen(_grouped(headers), path, series)
     colored = [header for header in chosen.headers if header.layers != 1]
     if colored:
         raise InputError(f"{colored[0].path} is a color image, as screenshots and reports are: give the original CT.")
-    facts: dict[str, Any] = {"series": chosen.uid, "series_number": chosen.number}
-    facts["description"] = chosen.headers[0].tags["description"]
+    # No UID: provenance ends up in published reports.
+    facts: dict[str, Any] = {
+        "series_number": chosen.number,
+        "description": chosen.headers[0].tags["description"],
+    }
     if len(chosen.headers) == 1 and chosen.headers[0].size[2] > 1:
         stack, pixels = read_enhanced(chosen.headers[0].path)
     else:
@@ -190,7 +197,12 @@ def _headers(path: Path) -> list[Header]:
 def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
-    return sorted(Path(folder) / name for folder, _, names in os.walk(path) for name in names)
+    files: list[Path] = []
+    for folder, _, names in os.walk(path):
+        files += [Path(folder) / name for name in names]
+        if len(files) > _MOST_FILES:
+            raise InputError(f"{path} holds more than {_MOST_FILES} files: give the folder of one examination.")
+    return sorted(files)
 
 
 def _header(file: Path) -> Header | None:
@@ -202,7 +214,7 @@ def _header(file: Path) -> Header | None:
         try:
             reader.ReadImageInformation()
         except RuntimeError as error:
-            if _holds_pixels(file):
+            if _has_mark(file) and _holds_pixels(file):
                 raise InputError(f"{file} is damaged or cut off: remove it, or copy it again.") from error
             return None
     tags = {name: reader.GetMetaData(key).strip() if reader.HasMetaDataKey(key) else "" for name, key in _TAGS.items()}
