@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
 from ctrestoration.io._enhanced import read_enhanced
-from ctrestoration.io._itk import quiet, simpleitk
+from ctrestoration.io._itk import READABLE, image_suffix, quiet, simpleitk
 from ctrestoration.io._stack import Stack, read_pixels, stacked
 from ctrestoration.volume import Grid
 
@@ -188,9 +188,11 @@ def _headers(path: Path) -> list[Header]:
         return headers
     if path.is_file():
         raise InputError(f"{path} is not a DICOM image that can be read: it is damaged, or holds no image.")
+    others = [file for file in files if image_suffix(file) in READABLE]
+    hint = f"such as {others[0].relative_to(path)}" if others else f"one ending in {', '.join(READABLE)}"
     raise InputError(
         f"{path} holds no DICOM images among its {len(files)} file{'s' if len(files) != 1 else ''}: give the folder of "
-        "a CT series, or the path of one image file."
+        f"a CT series, or the path of an image file, {hint}."
     )
 
 
