@@ -1,6 +1,6 @@
 """What the numbers of a CT mean: padding, clipping at the top of the scanner's scale, and values that are not HU.
 
-Sources: DICOM PS3.3 C.7.6.16 and C.8.2 (rescale to HU, pixel padding); the clipping rules were measured on public
+Sources: DICOM PS3.3 C.8.2.1 (rescale to HU) and C.7.5.1.1.2 (pixel padding); the clipping rules were measured on public
 scans (a clipped dental scan holds 739 voxels at its maximum of 2976 HU, unclipped scans hold one).
 """
 
@@ -19,6 +19,9 @@ SCALE_TOP_HU = 3071.0
 
 _PILE_UP_VOXELS = 20
 _CLIP_FLOOR_HU = 1800.0
+_HIGHEST_OVERSHOOT_HU = 3600.0
+"""Cubic interpolation overshoots a step by an eighth: 3071 + 4095 / 8."""
+
 _HIGHEST_PLAUSIBLE_HU = 32767.0
 _AIR_AT_MOST_HU = -500.0
 
@@ -58,13 +61,13 @@ def find_clipping(array: NDArray[np.floating]) -> Clipping | None:
     at_top = int(np.count_nonzero(values >= top - 0.5))
     if at_top >= _PILE_UP_VOXELS:
         return Clipping(top, at_top, smeared=False)
-    if top <= SCALE_TOP_HU:
+    if not SCALE_TOP_HU < top <= _HIGHEST_OVERSHOOT_HU:
         return None
-    # Bins of 50 HU: the one that holds 3071 must stand out from both neighbors to be a smeared pile-up.
-    below, peak, above = (
-        int(np.count_nonzero((values >= low) & (values < low + 50.0))) for low in (3000.0, 3050.0, 3100.0)
-    )
-    if peak >= _PILE_UP_VOXELS and peak > 1.5 * max(below, above):
+    # The bin that holds 3071 must stand out from what lies below, and hold more than all that lies above: chance must
+    # never cut the values of a scan that was not clipped.
+    high = values[values >= 3000.0]
+    below, peak, above = np.histogram(high, [3000.0, 3050.0, 3100.0, np.inf])[0].tolist()
+    if peak > 2 * below and peak > 2 * above and peak - max(below, above) >= _PILE_UP_VOXELS:
         return Clipping(SCALE_TOP_HU, peak, smeared=True)
     return None
 

@@ -57,6 +57,14 @@ def test_metal_of_any_value_is_not_clipping() -> None:
     np.testing.assert_array_equal(cut_overshoot(array)[0], array)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_chance_does_not_cut_an_unclipped_scan(seed: int) -> None:
+    """A few hundred metal voxels of any value between 2500 and 3600 HU: their histogram is ragged."""
+    array = scan()
+    array.ravel()[1000:1400] = np.random.default_rng(seed).uniform(2500, 3600, 400)
+    assert find_clipping(array) is None
+
+
 def test_a_plateau_of_bone_or_iodine_is_not_clipping() -> None:
     assert find_clipping(clipped(1377.0)) is None
 
