@@ -21,7 +21,7 @@ def ct(shape: tuple[int, ...] = (4, 24, 24)) -> np.ndarray:
     random = np.random.default_rng(0)
     y, x = np.indices(shape[-2:])
     array = np.where(np.hypot(y - 11.5, x - 11.5) < 9, 40.0, -1000.0) + random.normal(0, 10, shape)
-    return array.astype(np.float32)
+    return np.maximum(array, -1024).astype(np.float32)
 
 
 def stored(path: Path, array: np.ndarray, *, colors: bool = False) -> Path:
@@ -121,7 +121,7 @@ def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert out == ""
     last = err.strip().splitlines()[-1]
     assert last.startswith("ctrestoration: ")
-    assert last.endswith(".")
+    assert last.endswith((".", "?"))
     assert "Traceback" not in err
     return last
 
@@ -221,6 +221,51 @@ def test_what_the_sentence_says_works(tmp_path: Path, capsys: pytest.CaptureFixt
     several = frames(tmp_path / "frames.nii.gz")
     assert main(["segment", "metal", str(several), str(tmp_path / "mask.nrrd"), "--frame", "2"]) == 0
     assert "none found; the mask is empty" in capsys.readouterr().out
+
+
+def test_an_empty_mask_is_nothing_to_correct(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mask = stored(tmp_path / "mask.nrrd", np.zeros((4, 24, 24), np.uint8))
+    out = tmp_path / "out.nrrd"
+    words = ["correct", str(good), str(out), "--method", "nmar"]
+    assert main([*words, "--metal", str(mask)]) == 0
+    assert f"the metal mask {mask} is empty: nothing to correct" in capsys.readouterr().out
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(out))), ct())
+    assert main(words) == 0
+    assert "no metal found above 2500 HU: nothing to correct" in capsys.readouterr().out
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(out))), ct())
+
+
+@pytest.mark.parametrize("command", ["correct", "evaluate"])
+def test_a_mask_on_another_grid(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    mask = stored(tmp_path / "mask.nrrd", np.zeros((4, 24, 20), np.uint8))
+    words = {
+        "correct": ["correct", str(good), str(tmp_path / "out.nrrd"), "--method", "li"],
+        "evaluate": ["evaluate", str(good), "--reference", str(good)],
+    }[command]
+    told = refusal([*words, "--metal", str(mask)], capsys)
+    assert f"{mask} lies on another grid than the CT: 20x24x4 voxels (x, y, z), the CT has 24x24x4" in told
+    assert not (tmp_path / "out.nrrd").exists()
+
+
+def test_a_metal_mask_that_is_none(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["correct", str(good), str(tmp_path / "out.nrrd"), "--method", "li", "--metal"]
+    assert "is no metal mask: it holds negative values" in refusal([*words, str(good)], capsys)
+    assert "does not exist: check the path of the mask" in refusal([*words, str(tmp_path / "no.nrrd")], capsys)
+
+
+def test_an_unknown_method_lists_the_known(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refusal(["correct", str(good), str(tmp_path / "out.nrrd"), "--method", "nmra"], capsys)
+    assert "Unknown method 'nmra': known ones are" in told
+    assert "li, nmar" in told
+    assert "Did you mean 'nmar'?" in told
+
+
+def test_images_on_different_grids_are_not_compared(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = stored(tmp_path / "other.nrrd", ct((5, 24, 24)))
+    told = refusal(["evaluate", str(good), "--reference", str(other)], capsys)
+    assert "lie on different grids: size 24x24x5 against 24x24x4 voxels" in told
 
 
 def test_one_slice_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

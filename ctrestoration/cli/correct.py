@@ -54,6 +54,10 @@ def run(arguments: argparse.Namespace) -> int:
     volume = read_input(arguments.input, arguments)
     control = terminal_control()
     acquisition = _acquisition(arguments, volume, control.part(0.0, 0.4))
+    if acquisition is None:
+        write_volume(volume, arguments.output)
+        print(f"wrote {arguments.output}, the image unchanged")
+        return 0
     restoration = method.restore(acquisition, control.part(0.4, 1.0))
     if arguments.uncertainty and restoration.uncertainty is None:
         raise InputError(
@@ -75,7 +79,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _acquisition(arguments: argparse.Namespace, volume: Volume, control: Control) -> Acquisition:
+def _acquisition(arguments: argparse.Namespace, volume: Volume, control: Control) -> Acquisition | None:
+    """The data to correct from; None where there is no metal, and so nothing to correct."""
     from ctrestoration.acquisition import Acquisition
     from ctrestoration.anatomy.metal import segment_metal
     from ctrestoration.io.images import read_fraction
@@ -91,8 +96,14 @@ def _acquisition(arguments: argparse.Namespace, volume: Volume, control: Control
         return acquisition
     if arguments.metal:
         metal = read_fraction(arguments.metal, volume.grid) >= 0.5
+        if not metal.any():
+            print(f"the metal mask {arguments.metal} is empty: nothing to correct")
+            return None
     else:
         found = segment_metal(volume, threshold=arguments.threshold)
         metal = found.mask
+        if not metal.any():
+            print(f"no metal found above {found.threshold:.0f} HU: nothing to correct")
+            return None
         print(f"metal: {int(metal.sum()) * volume.grid.voxel_mm3 / 1000:.2f} ml above {found.threshold:.0f} HU")
     return Acquisition.from_image(volume, metal, control=control)
