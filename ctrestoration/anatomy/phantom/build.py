@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctrestoration.anatomy import labels as names
 from ctrestoration.anatomy.phantom import spine as spine_parts
+from ctrestoration.anatomy.phantom.abdomen import paint_lesions, paint_organs
+from ctrestoration.anatomy.phantom.bowel import paint_bowel
 from ctrestoration.anatomy.phantom.canvas import Canvas
 from ctrestoration.anatomy.phantom.options import PhantomOptions
-from ctrestoration.anatomy.phantom.patient import draw_patient, stream
-from ctrestoration.anatomy.phantom.shapes import ellipsoid
+from ctrestoration.anatomy.phantom.patient import Patient, draw_patient, stream
+from ctrestoration.anatomy.phantom.pelvis import Sacrum, build_sacrum, paint_hips, paint_sacrum
+from ctrestoration.anatomy.phantom.shapes import Array, Shape
+from ctrestoration.anatomy.phantom.soft_tissue import paint_muscles, paint_wall
 from ctrestoration.anatomy.phantom.spine import Spine, place_spine
 from ctrestoration.anatomy.phantom.texture import SolidNoise, scan_noise
+from ctrestoration.anatomy.phantom.thorax import paint_chest, paint_ribs
+from ctrestoration.anatomy.phantom.trunk import Trunk, build_trunk
 from ctrestoration.anatomy.phantom.truth import SpineTruth
 from ctrestoration.anatomy.phantom.truth_build import Bone, build_truth
+from ctrestoration.anatomy.phantom.vessels import paint_vessels
 from ctrestoration.anatomy.phantom.warp import Warp
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
@@ -93,26 +102,86 @@ def spine_phantom(
     canvas = Canvas(grid, warp)
     noise = SolidNoise(stream(seed, "texture"))
 
-    canvas.paint(ellipsoid((0, -40, 0), (165, 118, 2000)), -100.0, names.NAME_ID["fat"])
-    canvas.paint(ellipsoid((0, -42, 0), (145, 98, 2000)), 50.0, names.NAME_ID["muscle"])
-    spine_parts.paint_discs(canvas, spine)
-    spine_parts.paint_canal(canvas, spine)
-    control.report(0.6, "Painting the vertebrae")
-    spine_parts.paint_vertebrae(canvas, spine, noise)
-
-    bones = {level: _bone(spine, level) for level in spine.vertebrae}
+    trunk = build_trunk(patient, spine)
+    sacrum = build_sacrum(spine, patient)
+    lesion_labels, lesions = _paint(canvas, seed, patient, spine, trunk, sacrum, noise, options, control.part(0.02, 0.85))
+    bones = {level: _bone(spine, level) for level in spine.vertebrae} | {"S1": _sacral_bone(sacrum)}
     parameters = {
         "seed": seed, "region": region, "options": asdict(options), "patient": patient.to_json(),
         "grid": {"shape": list(grid.shape), "affine": grid.affine.tolist()},
     }  # fmt: skip
     control.report(0.9, "Measuring the truth")
-    truth = build_truth(grid, warp, spine, bones, (), parameters)
+    truth = build_truth(grid, warp, spine, bones, _placed(lesions, warp), parameters)
     hu = canvas.hu
     if options.noise_hu > 0:
         hu += scan_noise(grid.shape, grid.spacing, options.noise_hu, stream(seed, "noise"))
     np.maximum(hu, AIR_HU, out=hu)
     control.report(1.0, "Phantom done")
-    return _assemble(canvas, np.zeros(grid.shape, np.uint16), truth, options, seed)
+    return _assemble(canvas, lesion_labels, truth, options, seed)
+
+
+def _paint(
+    canvas: Canvas,
+    seed: int,
+    patient: Patient,
+    spine: Spine,
+    trunk: Trunk,
+    sacrum: Sacrum,
+    noise: SolidNoise,
+    options: PhantomOptions,
+    control: Control,
+) -> tuple[NDArray[np.uint16], tuple[dict[str, Any], ...]]:
+    """Paint everything, back to front."""
+    organs = stream(seed, "organs")
+    control.report(0.0, "Painting the trunk")
+    if options.table:
+        paint_table(canvas, trunk)
+    paint_wall(canvas, trunk, noise)
+    control.report(0.35, "Painting muscles and organs")
+    paint_muscles(canvas, trunk, patient, noise)
+    liver = paint_organs(canvas, trunk, patient, noise, organs)
+    lesion_labels, lesions = paint_lesions(canvas, liver, patient, noise, stream(seed, "lesions"))
+    control.report(0.5, "Painting bowel and vessels")
+    paint_bowel(canvas, trunk, patient, noise, stream(seed, "bowel"))
+    paint_vessels(canvas, trunk, patient, organs)
+    paint_chest(canvas, trunk, patient, noise, stream(seed, "lungs"))
+    control.report(0.7, "Painting the bones")
+    paint_ribs(canvas, trunk, patient, spine, noise)
+    paint_hips(canvas, patient, trunk, noise)
+    spine_parts.paint_discs(canvas, spine)
+    spine_parts.paint_canal(canvas, spine)
+    paint_sacrum(canvas, sacrum, patient, noise)
+    spine_parts.paint_vertebrae(canvas, spine, noise)
+    return lesion_labels, lesions
+
+
+def paint_table(canvas: Canvas, trunk: Trunk) -> None:
+    """Paint the scanner's table: a curved carbon shell with a foam core under the patient."""
+    top = float(max(trunk.skin.at(z)[2] for z in range(-150, 260, 10))) + 9.0
+
+    def shell(inset: float) -> Shape:
+        def distance(x: Array, y: Array, z: Array) -> Array:
+            sag = np.float32(0.0011) * x * x
+            inside = np.abs(y + sag - np.float32(top + 16)) - np.float32(14 - inset)
+            return np.maximum(inside, np.abs(x) - np.float32(215 - inset))
+
+        return Shape(distance, np.array([-220.0, top - 60, -1e4]), np.array([220.0, top + 40, 1e4]))
+
+    canvas.paint(shell(0.0), -150.0, names.NAME_ID["table"])
+    canvas.paint(shell(2.0), -930.0, names.NAME_ID["table"])
+
+
+def _placed(lesions: tuple[dict[str, Any], ...], warp: Warp) -> tuple[dict[str, Any], ...]:
+    placed = []
+    for lesion in lesions:
+        center = warp.to_patient(lesion["_center"])
+        facts = {key: value for key, value in lesion.items() if key != "_center"}
+        placed.append({**facts, "center": [round(float(value), 3) for value in center]})
+    return tuple(placed)
+
+
+def _sacral_bone(sacrum: Sacrum) -> Bone:
+    return Bone(sacrum.shape, sacrum.center, sacrum.axes, sacrum.pedicles, sacrum.body_size, sacrum.canal)
 
 
 def _assemble(canvas: Canvas, lesions: np.ndarray, truth: SpineTruth, options: PhantomOptions, seed: int) -> Phantom:

@@ -78,7 +78,7 @@ class Canvas:
             window = []
             for axis in range(3):
                 values = self._axes[axis]
-                pad = self.warp.reach_mm + 3.0 + self.grid.spacing[axis]
+                pad = self.warp.reach_mm + 3.0 + 2.0 * max(self.grid.spacing)
                 start = int(np.searchsorted(values, part.low[axis] - pad)) - corner[axis]
                 stop = int(np.searchsorted(values, part.high[axis] + pad)) - corner[axis]
                 window.append(slice(max(start, 0), max(stop, 0)))
@@ -98,9 +98,9 @@ class Canvas:
         for axis, size in enumerate(distance.shape):
             if size > 1:
                 width += np.abs(np.gradient(distance, axis=axis))
-        floor = np.float32(0.7 * min(self.grid.spacing))
-        # Beyond a few voxels the distance may be a rough bound: its slope there must not matter.
-        return np.clip(np.float32(0.5) - distance / np.clip(width, floor, None), 0, 1)
+        # A true distance changes by at most the voxel's sides: steeper steps are edges between evaluated boxes.
+        low, high = 0.7 * min(self.grid.spacing), 1.25 * sum(self.grid.spacing)
+        return np.clip(np.float32(0.5) - distance / np.clip(width, np.float32(low), np.float32(high)), 0, 1)
 
     def paint(self, shape: Shape, value: Value, label: int | None = None, sublabel: int | None = None) -> None:
         """Paint a shape: HU mixed by coverage, labels where at least half the voxel is covered."""
