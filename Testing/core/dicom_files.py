@@ -105,9 +105,11 @@ def _decimal(value: float) -> str:
     return f"{value:.10f}"[:16]
 
 
-def write_enhanced(file: Path, stored: np.ndarray, positions: Any, intercepts: Sequence[float]) -> None:
+def write_enhanced(
+    file: Path, stored: np.ndarray, positions: Any, intercepts: Sequence[float], uid: str | None = None
+) -> None:
     """Write an enhanced CT: every slice a frame of one file, each with its own position and rescale intercept."""
-    dataset = _slice(stored[0], positions[0], AXIAL, (0.7, 0.9), generate_uid(), 0)
+    dataset = _slice(stored[0], positions[0], AXIAL, (0.7, 0.9), uid or generate_uid(), 0)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = EnhancedCTImageStorage
     for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness"):
         dataset.pop(keyword)

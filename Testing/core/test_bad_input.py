@@ -253,6 +253,12 @@ def test_a_metal_mask_that_is_none(good: Path, tmp_path: Path, capsys: pytest.Ca
     assert "does not exist: check the path of the mask" in refusal([*words, str(tmp_path / "no.nrrd")], capsys)
 
 
+def test_two_outputs_of_one_name(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = str(tmp_path / "out.nrrd")
+    words = ["correct", str(good), out, "--method", "li", "--synthesized", out]
+    assert "is asked for twice" in refusal(words, capsys)
+
+
 def test_an_unknown_method_lists_the_known(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     told = refusal(["correct", str(good), str(tmp_path / "out.nrrd"), "--method", "nmra"], capsys)
     assert "Unknown method 'nmra': known ones are" in told

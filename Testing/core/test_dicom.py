@@ -323,6 +323,14 @@ def test_enhanced_frames_are_ordered_by_position(folder: Path, order: list[int])
     np.testing.assert_allclose(volume.grid.origin, (-120.25, -80.5, 33.75), atol=1e-9)
 
 
+def test_several_enhanced_files_in_a_series_are_not_joined(folder: Path) -> None:
+    for name in ("early", "late"):
+        write_enhanced(folder / f"{name}.dcm", stored_ct(), even_positions(6), [-1024] * 6, uid="1.2.3.4")
+    with pytest.raises(InputError, match=r"several multi-frame files: give the path of one, such as .*early\.dcm"):
+        read(folder)
+    assert read(folder / "late.dcm").array.shape[0] == 6
+
+
 def test_enhanced_frames_with_a_gap_or_several_rescales_are_refused(folder: Path) -> None:
     keep = [0, 1, 2, 4, 5]
     write_enhanced(folder / "gap.dcm", stored_ct()[keep], even_positions(6)[keep], [-1024] * 5)

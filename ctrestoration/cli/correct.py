@@ -47,10 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.volume import LabelMap
 
     method = registry.get("mar", arguments.method)
-    for output in (arguments.output, arguments.uncertainty, arguments.synthesized):
-        if output is not None:
-            refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal)
-            check_output(output)
+    outputs = [path for path in (arguments.output, arguments.uncertainty, arguments.synthesized) if path is not None]
+    for number, output in enumerate(outputs):
+        refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal)
+        check_output(output)
+        if output in outputs[:number]:
+            raise InputError(f"{output} is asked for twice: every output needs a name of its own.")
     volume = read_input(arguments.input, arguments)
     control = terminal_control()
     acquisition = _acquisition(arguments, volume, control.part(0.0, 0.4))

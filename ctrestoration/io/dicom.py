@@ -156,7 +156,13 @@ def read_dicom(path: Path, *, series: str | None = None, resample: bool = False)
         "series_number": chosen.number,
         "description": chosen.headers[0].tags["description"],
     }
-    if len(chosen.headers) == 1 and chosen.headers[0].size[2] > 1:
+    multiframe = [header for header in chosen.headers if header.size[2] > 1]
+    if multiframe and len(chosen.headers) > 1:
+        raise InputError(
+            f"{path}: series {chosen.label} has several multi-frame files: give the path of one, such as "
+            f"{multiframe[0].path}."
+        )
+    if multiframe:
         stack, pixels = read_enhanced(chosen.headers[0].path)
     else:
         stack = _stack(chosen, path)
