@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ctrestoration.anatomy.metal import MetalSegmentation, metal_threshold, segment_metal
+from ctrestoration.anatomy.phantom import spine_phantom
 from ctrestoration.control import Control
 from ctrestoration.errors import Cancelled, InputError
 from ctrestoration.io.images import read_volume
@@ -76,6 +77,14 @@ def test_dense_iodine_does_not_lower_the_level() -> None:
     found = segment_metal(volume(array))
     assert found.threshold == 2500
     assert not found.mask.any()
+
+
+def test_a_whole_trunk_without_metal_has_none() -> None:
+    """Bone, calcium and contrast of the phantom, its table, and the crop through its flanks."""
+    phantom = spine_phantom(size=(8, 80, 100), spacing=(4.0, 4.0, 4.0)).volume
+    assert segment_metal(phantom).components == ()
+    crop = phantom.array[:, 20:60, 25:75]
+    assert segment_metal(volume(crop, 4.0)).components == ()
 
 
 def test_a_resampled_clipped_scan_is_recognized() -> None:
