@@ -160,7 +160,7 @@ def metal_threshold(array: NDArray[np.floating[Any]]) -> tuple[float, str, Clipp
     """
     clipping = find_clipping(array)
     if clipping is None:
-        return USUAL_THRESHOLD_HU, f"{USUAL_THRESHOLD_HU:g} HU, the usual level: nothing shows that the scan was clipped.", None
+        return USUAL_THRESHOLD_HU, f"{USUAL_THRESHOLD_HU:g} HU, the usual level: no sign of a clipped scan.", None
     where = f"{clipping.voxels} voxels pile up at {clipping.level:g} HU, where the scan is clipped"
     level = max(LOWEST_THRESHOLD_HU, min(USUAL_THRESHOLD_HU, CLIP_SHARE * clipping.level))
     if level == USUAL_THRESHOLD_HU:
