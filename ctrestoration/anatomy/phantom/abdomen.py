@@ -18,7 +18,9 @@ from ctrestoration.anatomy.phantom.vessels import blood_hu
 Vector = NDArray[np.float64]
 
 
-def paint_organs(canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoise, generator: np.random.Generator) -> Shape:
+def paint_organs(
+    canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoise, generator: np.random.Generator
+) -> Shape:
     """Paint the solid organs; returns the liver, for its lesions."""
     bright = patient.contrast
     _, vein = blood_hu(patient)
@@ -32,12 +34,14 @@ def paint_organs(canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoi
     room = _below_diaphragm(trunk)
     liver = _liver(trunk, generator).within(room, 3.0)
     canvas.paint(liver, tissue(102.0 if bright else 56.0, 3.5, 5.0), NAME_ID["liver"])
-    canvas.paint(_liver_vessels(trunk, generator).within(liver, 4.0), vein - 8 if bright else 46.0)
-    spleen = ellipsoid(trunk.at_spine(97, 2, 118), (25, 44, 50), _turn(0.35, -0.25)).within(room, 3.0)
+    canvas.paint(_liver_vessels(trunk, generator), vein - 8 if bright else 46.0, only=(NAME_ID["liver"],))
+    spleen = ellipsoid(trunk.at_spine(95, 0, 120), (29, 50, 54), _turn(0.35, -0.25)).within(room, 3.0)
     canvas.paint(spleen, tissue(108.0 if bright else 47.0, 3.0, 4.0), NAME_ID["spleen"])
     for side, name in ((1, "left"), (-1, "right")):
         _paint_kidney(canvas, trunk, patient, side, name, noise)
-    pancreas = tube(_line(trunk, [(40, -32, -58), (52, -8, -66), (62, 24, -62), (78, 62, -34)]), [12, 9, 9, 8], (1, 0.9, 1.1))
+    pancreas = tube(
+        _line(trunk, [(40, -32, -58), (52, -8, -66), (62, 24, -62), (78, 62, -34)]), [12, 9, 9, 8], (1, 0.9, 1.1)
+    )
     canvas.paint(pancreas, _lobulated(noise, 82.0 if bright else 40.0), NAME_ID["pancreas"])
     duodenum = tube(_line(trunk, [(58, -38, -72), (40, -52, -52), (10, -50, -42), (-8, -20, -44), (-2, 18, -48)]), 10.5)
     canvas.paint(duodenum, 62.0 if bright else 42.0, NAME_ID["duodenum"])
@@ -72,7 +76,11 @@ def paint_lesions(
 
         def value(box: Box, mask: NDArray[np.bool_], d: Array, delta: float = delta, radius: float = radius) -> Array:
             core = np.clip(-d / np.float32(0.7 * radius), 0, 1)  # necrosis toward the middle
-            return base + np.float32(delta) * (np.float32(0.8) + np.float32(0.35) * core) + 4 * noise(*box.masked(mask), 3.0)
+            return (
+                base
+                + np.float32(delta) * (np.float32(0.8) + np.float32(0.35) * core)
+                + 4 * noise(*box.masked(mask), 3.0)
+            )
 
         for box in canvas.boxes(shape.low, shape.high):
             d = shape.distance(box.x, box.y, box.z)
@@ -90,9 +98,7 @@ def paint_lesions(
     return labels, tuple(facts)
 
 
-def _place_inside(
-    solid: Shape, depth: float, others: list[Vector], generator: np.random.Generator
-) -> Vector | None:
+def _place_inside(solid: Shape, depth: float, others: list[Vector], generator: np.random.Generator) -> Vector | None:
     for _ in range(200):
         point = generator.uniform(solid.low, solid.high)
         x, y, z = (np.array([value], dtype=np.float32) for value in point)
@@ -116,8 +122,8 @@ def _liver(trunk: Trunk, generator: np.random.Generator) -> Shape:
     tip = ellipsoid(trunk.at_spine(-96, -46, 52), np.array([36, 50, 64]) * size, _turn(0.1, 0.1))
     solid = blend([right, left, tip], 18.0)
     # The hilum and the beds of gallbladder and right kidney.
-    notch = ellipsoid(trunk.at_spine(-30, -38, 88), (36, 30, 36))
-    kidney = ellipsoid(trunk.at_spine(-60, 4, 48), (40, 38, 68))
+    notch = ellipsoid(trunk.at_spine(-34, -44, 84), (17, 15, 22))
+    kidney = _kidney(trunk, size, -1).grown(5.0)
     fissure = tube(np.array([trunk.at_spine(-22, -120, 120), trunk.at_spine(-20, -78, 96)]), [4.0, 7.0])
     return solid.minus(notch, kidney, fissure)
 
@@ -133,10 +139,18 @@ def _liver_vessels(trunk: Trunk, generator: np.random.Generator) -> Shape:
     return union(branches)
 
 
+def _kidney_frame(trunk: Trunk, side: int) -> tuple[Vector, Vector]:
+    return trunk.at_spine(side * 58, 0, 46 + 5 * side), _turn(-0.45 * side, 0.18 * side)
+
+
+def _kidney(trunk: Trunk, size: float, side: int) -> Shape:
+    center, turn = _kidney_frame(trunk, side)
+    return ellipsoid(center, np.array([24, 29, 54]) * size, turn)
+
+
 def _paint_kidney(canvas: Canvas, trunk: Trunk, patient: Patient, side: int, name: str, noise: SolidNoise) -> None:
-    center = trunk.at_spine(side * 58, 0, 46 + 5 * side)
-    turn = _turn(-0.45 * side, 0.18 * side)
-    kidney = ellipsoid(center, np.array([24, 29, 54]) * patient.bone_scale, turn)
+    center, turn = _kidney_frame(trunk, side)
+    kidney = _kidney(trunk, patient.bone_scale, side)
     hilum = ellipsoid(center + turn @ np.array([-side * 22.0, -6, 0]), (15, 10, 24), turn)
     bright = patient.contrast
     canvas.paint(kidney.minus(hilum), 172.0 if bright else 33.0, NAME_ID[f"kidney_{name}"])

@@ -10,9 +10,7 @@ from ctrestoration.anatomy.phantom.spine import CORTEX_HU, spongiosa
 from ctrestoration.anatomy.phantom.texture import SolidNoise
 
 
-def paint_bone(
-    canvas: Canvas, shape: Shape, marrow_hu: float, shell_mm: float, noise: SolidNoise, label: int
-) -> None:
+def paint_bone(canvas: Canvas, shape: Shape, marrow_hu: float, shell_mm: float, noise: SolidNoise, label: int) -> None:
     """Paint a bone with a cortex of constant thickness.
 
     Args:

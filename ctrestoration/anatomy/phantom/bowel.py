@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,11 +38,26 @@ class Loop:
     label: int
 
 
-def paint_bowel(canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoise, generator: np.random.Generator) -> None:
+def paint_bowel(
+    canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoise, generator: np.random.Generator
+) -> None:
     """Paint the whole bowel, back to front."""
     loops = [*_small_bowel(trunk, generator), *_colon(trunk, generator), _stomach(trunk, generator)]
     for loop in loops:
-        _paint_loop(canvas, loop, patient, noise)
+        _paint_loop(canvas, _inside(loop, trunk), patient, noise)
+
+
+def _inside(loop: Loop, trunk: Trunk) -> Loop:
+    """The loop moved inward where it would reach through the wall of the cavity."""
+    path = loop.path.copy()
+    for _ in range(25):
+        depth = trunk.cavity.distance(*(path[:, n].astype(np.float32) for n in range(3)))
+        out = depth > -(loop.radii + 2.0)
+        if not out.any():
+            break
+        path[out, 0] *= 0.97
+        path[out, 1] += 0.04 * (-45.0 - path[out, 1])
+    return replace(loop, path=path)
 
 
 def _paint_loop(canvas: Canvas, loop: Loop, patient: Patient, noise: SolidNoise) -> None:
@@ -52,16 +67,17 @@ def _paint_loop(canvas: Canvas, loop: Loop, patient: Patient, noise: SolidNoise)
     canvas.paint(lumen, _stool(noise) if loop.stool else _fluid(noise), loop.label)
     if loop.gas <= 0:
         return
-    # One level for each stretch: fluid finds its height in every loop by itself.
-    for n in range(len(loop.path) - 1):
-        piece = tube(loop.path[n : n + 2], np.maximum(loop.radii[n : n + 2] - 2.3, 2.0))
-        middle = float(loop.path[n : n + 2, 1].mean())
-        level = middle + float(loop.radii[n]) * (2 * loop.gas - 1) * 0.8
+    # Fluid finds one height in a loop.
+    level = np.float32(loop.path[:, 1].mean() + loop.radii.mean() * (2 * loop.gas - 1) * 0.8)
 
-        def distance(x: Array, y: Array, z: Array, piece: Shape = piece, level: float = level) -> Array:
-            return np.maximum(piece.distance(x, y, z), y - np.float32(level))
+    def distance(x: Array, y: Array, z: Array) -> Array:
+        return np.maximum(lumen.distance(x, y, z), y - level)
 
-        canvas.paint(Shape(distance, piece.low, piece.high), GAS_HU)
+    parts = tuple(
+        Shape(lambda x, y, z, part=part: np.maximum(part.distance(x, y, z), y - level), part.low, part.high)
+        for part in lumen.parts
+    )
+    canvas.paint(Shape(distance, lumen.low, lumen.high, parts), GAS_HU)
 
 
 def _fluid(noise: SolidNoise) -> Any:
@@ -83,7 +99,7 @@ def _stool(noise: SolidNoise) -> Any:
 def _small_bowel(trunk: Trunk, generator: np.random.Generator) -> list[Loop]:
     """Loops laid in rows through the middle of the abdomen, each shifted and bent at random."""
     loops = []
-    rows = [(x, y, z) for z in (28, 0, -28, -56, -84, -112) for y in (-62, -88, -112) for x in (-50, 0, 48)]
+    rows = [(x, y, z) for z in (30, 5, -20, -45, -70, -95, -120) for y in (-58, -82, -106) for x in (-62, -22, 20, 60)]
     for x, y, z in rows:
         if generator.random() < 0.14:
             continue
@@ -95,12 +111,13 @@ def _small_bowel(trunk: Trunk, generator: np.random.Generator) -> list[Loop]:
         wide = generator.uniform(15, 24)
         tilt = generator.uniform(-0.6, 0.6)
         path = center + np.stack(
-            [wide * np.cos(angle), 0.55 * wide * np.sin(angle), 12 * np.sin(angle + 1.2) + tilt * 10 * np.cos(angle)], axis=1
+            [wide * np.cos(angle), 0.55 * wide * np.sin(angle), 12 * np.sin(angle + 1.2) + tilt * 10 * np.cos(angle)],
+            axis=1,
         )
         # Never through the front wall, never into the spine.
         path[:, 1] = np.maximum(path[:, 1], front + 14)
         path[:, 1] = np.minimum(path[:, 1], [trunk.spine(point[2])[1] - 46 for point in path])
-        radius = generator.uniform(8.5, 12.5)
+        radius = generator.uniform(9.0, 13.5)
         radii = radius * (1 + 0.10 * np.sin(np.linspace(0, 9, count) + generator.uniform(0, 6)))
         gas = generator.uniform(0.3, 0.8) if generator.random() < 0.13 else 0.0
         loops.append(Loop(path, radii, gas, False, NAME_ID["small_bowel"]))
@@ -115,7 +132,15 @@ def _colon(trunk: Trunk, generator: np.random.Generator) -> list[Loop]:
         _front(trunk, 25, 26, -2), _front(trunk, 72, 32, 30), _side(trunk, 0.76, -40, 72),
     ])  # fmt: skip
     descending = _curve([_side(trunk, 0.84, -18, z) for z in (72, 30, -20, -62, -92)])
-    sigmoid = _curve([_side(trunk, 0.75, -30, -95), np.array([60.0, -42, -125]), np.array([18.0, -20, -140]), np.array([2.0, 22, -150]), np.array([0.0, 48, -178])])
+    sigmoid = _curve(
+        [
+            _side(trunk, 0.75, -30, -95),
+            np.array([60.0, -42, -125]),
+            np.array([18.0, -20, -140]),
+            np.array([2.0, 22, -150]),
+            np.array([0.0, 48, -178]),
+        ]
+    )
     loops = []
     for path, radius, gas, stool in (
         (ascending, 23.0, generator.uniform(0.1, 0.5), True),

@@ -19,7 +19,7 @@ from ctrestoration.anatomy.phantom.pelvis import Sacrum, build_sacrum, paint_hip
 from ctrestoration.anatomy.phantom.shapes import Array, Shape
 from ctrestoration.anatomy.phantom.soft_tissue import paint_muscles, paint_wall
 from ctrestoration.anatomy.phantom.spine import Spine, place_spine
-from ctrestoration.anatomy.phantom.texture import SolidNoise, scan_noise
+from ctrestoration.anatomy.phantom.texture import SolidNoise, blur, scan_noise
 from ctrestoration.anatomy.phantom.thorax import paint_chest, paint_ribs
 from ctrestoration.anatomy.phantom.trunk import Trunk, build_trunk
 from ctrestoration.anatomy.phantom.truth import SpineTruth
@@ -104,7 +104,9 @@ def spine_phantom(
 
     trunk = build_trunk(patient, spine)
     sacrum = build_sacrum(spine, patient)
-    lesion_labels, lesions = _paint(canvas, seed, patient, spine, trunk, sacrum, noise, options, control.part(0.02, 0.85))
+    lesion_labels, lesions = _paint(
+        canvas, seed, patient, spine, trunk, sacrum, noise, options, control.part(0.02, 0.85)
+    )
     bones = {level: _bone(spine, level) for level in spine.vertebrae} | {"S1": _sacral_bone(sacrum)}
     parameters = {
         "seed": seed, "region": region, "options": asdict(options), "patient": patient.to_json(),
@@ -112,12 +114,12 @@ def spine_phantom(
     }  # fmt: skip
     control.report(0.9, "Measuring the truth")
     truth = build_truth(grid, warp, spine, bones, _placed(lesions, warp), parameters)
-    hu = canvas.hu
+    hu = blur(canvas.hu, grid.spacing)
     if options.noise_hu > 0:
         hu += scan_noise(grid.shape, grid.spacing, options.noise_hu, stream(seed, "noise"))
     np.maximum(hu, AIR_HU, out=hu)
     control.report(1.0, "Phantom done")
-    return _assemble(canvas, lesion_labels, truth, options, seed)
+    return _assemble(canvas, hu, lesion_labels, truth, options, seed)
 
 
 def _paint(
@@ -167,8 +169,8 @@ def paint_table(canvas: Canvas, trunk: Trunk) -> None:
 
         return Shape(distance, np.array([-220.0, top - 60, -1e4]), np.array([220.0, top + 40, 1e4]))
 
-    canvas.paint(shell(0.0), -150.0, names.NAME_ID["table"])
-    canvas.paint(shell(2.0), -930.0, names.NAME_ID["table"])
+    canvas.paint(shell(0.0), 70.0, names.NAME_ID["table"])
+    canvas.paint(shell(1.3), -930.0, names.NAME_ID["table"])
 
 
 def _placed(lesions: tuple[dict[str, Any], ...], warp: Warp) -> tuple[dict[str, Any], ...]:
@@ -184,11 +186,13 @@ def _sacral_bone(sacrum: Sacrum) -> Bone:
     return Bone(sacrum.shape, sacrum.center, sacrum.axes, sacrum.pedicles, sacrum.body_size, sacrum.canal)
 
 
-def _assemble(canvas: Canvas, lesions: np.ndarray, truth: SpineTruth, options: PhantomOptions, seed: int) -> Phantom:
+def _assemble(
+    canvas: Canvas, hu: NDArray[np.float32], lesions: NDArray[np.uint16], truth: SpineTruth, options: PhantomOptions, seed: int
+) -> Phantom:
     grid = canvas.grid
     present = np.flatnonzero(np.bincount(canvas.labels.ravel()))
     return Phantom(
-        Volume(canvas.hu, grid, f"phantom {seed}", {"source": "procedural spine phantom", "seed": seed}),
+        Volume(hu, grid, f"phantom {seed}", {"source": "procedural spine phantom", "seed": seed}),
         LabelMap(canvas.labels, grid, {int(n): names.PHANTOM_NAMES[int(n)] for n in present if n}, "phantom labels"),
         LabelMap(canvas.sublabels, grid, dict(names.SUBLABEL_NAMES), "phantom vertebra parts"),
         LabelMap(lesions, grid, {n + 1: f"liver_lesion_{n + 1}" for n in range(len(truth.lesions))}, "phantom lesions"),

@@ -102,10 +102,16 @@ class Canvas:
         low, high = 0.7 * min(self.grid.spacing), 1.25 * sum(self.grid.spacing)
         return np.clip(np.float32(0.5) - distance / np.clip(width, np.float32(low), np.float32(high)), 0, 1)
 
-    def paint(self, shape: Shape, value: Value, label: int | None = None, sublabel: int | None = None) -> None:
-        """Paint a shape: HU mixed by coverage, labels where at least half the voxel is covered."""
+    def paint(self, shape: Shape, value: Value, label: int | None = None, only: tuple[int, ...] = ()) -> None:
+        """Paint a shape: HU mixed by coverage, the label where at least half the voxel is covered.
+
+        `only` restricts it to voxels that carry one of these labels so far: a vessel inside its organ.
+        """
         for box in self.boxes(shape.low, shape.high):
-            self.paint_box(box, self.distance(shape, box), value, label, sublabel)
+            distance = self.distance(shape, box)
+            if only:
+                distance = np.where(np.isin(self.labels[box.where], only), distance, np.maximum(distance, FAR))
+            self.paint_box(box, distance, value, label)
 
     def paint_box(
         self, box: Box, distance: Array, value: Value, label: int | None = None, sublabel: int | None = None

@@ -18,7 +18,13 @@ from ctrestoration.anatomy.phantom.trunk import Trunk
 from ctrestoration.anatomy.phantom.vertebra import BODY, PEDICLE, POSTERIOR, Body, Pedicle
 
 Vector = NDArray[np.float64]
-_SEGMENTS = ((-13.0, 25.5, 16.5, 15.0), (-39.0, 20.0, 11.5, 13.5), (-62.0, 17.0, 9.0, 11.5), (-82.0, 15.0, 8.0, 10.0), (-99.0, 12.0, 6.5, 9.0))
+_SEGMENTS = (
+    (-13.0, 25.5, 16.5, 15.0),
+    (-39.0, 20.0, 11.5, 13.5),
+    (-62.0, 17.0, 9.0, 11.5),
+    (-82.0, 15.0, 8.0, 10.0),
+    (-99.0, 12.0, 6.5, 9.0),
+)
 """For S1..S5: s along the curve, half-width, half-depth and half-height of the body."""
 
 
@@ -75,7 +81,10 @@ def build_sacrum(spine: Spine, patient: Patient) -> Sacrum:
             value = np.maximum(value, -hole.distance(x, y, z))
         return np.maximum(value, np.float32(0.3) - spine.canal_distance(x, y, z))
 
-    low, high = np.min([part.low for part in (*wings, rear, *lower)], axis=0), np.max([part.high for part in (*wings, rear)], axis=0)
+    low, high = (
+        np.min([part.low for part in (*wings, rear, *lower)], axis=0),
+        np.max([part.high for part in (*wings, rear)], axis=0),
+    )
     reach = center + axes[:, 1] * (-depth / 2) + axes[:, 2] * height / 2
     shape = Shape(distance, np.minimum(low, reach) - 3, np.maximum(high, reach) + [3, 3, 8])
     row = int(np.argmin(np.abs(spine.curve.s - _SEGMENTS[0][0])))
@@ -134,7 +143,9 @@ def _corridor(drawn: object, side: int, index: int, depth: float) -> Pedicle:
         [-side * np.sin(transverse) * np.cos(sagittal), -np.cos(transverse) * np.cos(sagittal), -np.sin(sagittal)]
     )
     x = mean.canal_width / 2 + 0.5 * drawn.widths[index] - 1.5  # type: ignore[attr-defined]
-    return Pedicle(np.array([side * x, depth / 2 + 2.0, 3.0]), direction, drawn.widths[index], mean.pedicle_height, side)  # type: ignore[attr-defined]
+    return Pedicle(
+        np.array([side * x, depth / 2 + 2.0, 3.0]), direction, drawn.widths[index], mean.pedicle_height, side
+    )  # type: ignore[attr-defined]
 
 
 def _segment(spine: Spine, row: tuple[float, float, float, float], size: float) -> Shape:
@@ -172,7 +183,9 @@ def _posterior_wall(spine: Spine, size: float) -> Shape:
     for at in np.arange(-8.0, -84.0, -8.0):
         wide = float(np.interp(at, [-84, -8], [11, 19]))
         parts += [tube(np.array([place(-wide, -6, at), place(0, 2.8, at), place(wide, -6, at)]), [4.6, 3.6, 4.6])]
-    parts.append(tube(np.array([place(0, 3, -10), place(0, 9, -24), place(0, 8, -48), place(0, 3, -80)]), [3.4, 4.2, 3.8, 3.0]))
+    parts.append(
+        tube(np.array([place(0, 3, -10), place(0, 9, -24), place(0, 8, -48), place(0, 3, -80)]), [3.4, 4.2, 3.8, 3.0])
+    )
     for side in (1, -1):
         parts.append(capsule(place(side * 21, -6, -10), place(side * 23, -5, 9), 5.5, 4.6))
     return union(parts)
@@ -219,8 +232,19 @@ def _hip(side: int, size: float, trunk: Trunk) -> Shape:
         return np.maximum(open_side(x, y, z), lateral)
 
     parts.append(Shape(cut, cup.low, cup.high))
-    pubis = np.array([(side * 70, -34, -178), (side * 44, -62, -182), (side * 14, -72, -192), (side * 9, -70, -206)], float)
-    ischium = np.array([(side * 80, 18, -188), (side * 70, 28, -222), (side * 60, 18, -244), (side * 34, -30, -232), (side * 10, -66, -212)], float)
+    pubis = np.array(
+        [(side * 70, -34, -178), (side * 44, -62, -182), (side * 14, -72, -192), (side * 9, -70, -206)], float
+    )
+    ischium = np.array(
+        [
+            (side * 80, 18, -188),
+            (side * 70, 28, -222),
+            (side * 60, 18, -244),
+            (side * 34, -30, -232),
+            (side * 10, -66, -212),
+        ],
+        float,
+    )
     parts += [tube(pubis, [9.5, 7.0, 8.0, 7.5], (1, 0.9, 1.1)), tube(ischium, [13, 13, 12, 6.5, 6.5], (1, 0.95, 1))]
     return union(parts)
 
@@ -228,5 +252,15 @@ def _hip(side: int, size: float, trunk: Trunk) -> Shape:
 def _femur(side: int, size: float) -> Shape:
     head = ellipsoid((side * 92 * size, -11.0, -178.0), (23.5, 23.5, 23.5))
     neck = capsule((side * 96 * size, -8, -182), (side * 128 * size, 6, -204), 14.0, 17.0)
-    shaft = tube(np.array([(side * 134.0 * size, 6, -196), (side * 132.0 * size, 4, -235), (side * 122.0 * size, 0, -300), (side * 112.0, -4, -400)]), [15, 17, 14.5, 14.5])
+    shaft = tube(
+        np.array(
+            [
+                (side * 134.0 * size, 6, -196),
+                (side * 132.0 * size, 4, -235),
+                (side * 122.0 * size, 0, -300),
+                (side * 112.0, -4, -400),
+            ]
+        ),
+        [15, 17, 14.5, 14.5],
+    )
     return union([head, neck, shaft])

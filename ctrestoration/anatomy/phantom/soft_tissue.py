@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ctrestoration.anatomy.labels import NAME_ID
 from ctrestoration.anatomy.phantom.canvas import Box, Canvas
 from ctrestoration.anatomy.phantom.patient import Patient
-from ctrestoration.anatomy.phantom.shapes import Array, Shape, ellipsoid, tube, union
+from ctrestoration.anatomy.phantom.shapes import Array, Shape, ellipse_distance, ellipsoid, tube, union
 from ctrestoration.anatomy.phantom.texture import SolidNoise
 from ctrestoration.anatomy.phantom.trunk import Trunk
 
@@ -41,9 +41,7 @@ def paint_wall(canvas: Canvas, trunk: Trunk, noise: SolidNoise) -> None:
         canvas.paint_box(box, cavity, mesentery, NAME_ID["fat"])
 
 
-def _paint_muscle_wall(
-    canvas: Canvas, box: Box, trunk: Trunk, wall: Array, cavity: Array, noise: SolidNoise
-) -> None:
+def _paint_muscle_wall(canvas: Canvas, box: Box, trunk: Trunk, wall: Array, cavity: Array, noise: SolidNoise) -> None:
     def muscle(inner: Box, mask: NDArray[np.bool_], d: Array) -> Array:
         x, y, z = inner.masked(mask)
         depth, inside = -wall[mask], cavity[mask]
@@ -64,7 +62,9 @@ def _paint_muscle_wall(
     canvas.paint_box(box, wall, muscle, NAME_ID["muscle"])
     # Behind, between the fascia and the cavity, lies fat that the back muscles then fill.
     behind = trunk.behind(box.y, box.z)
-    pocket = np.maximum(wall + np.float32(4.5), np.float32(20) - behind)
+    reach = np.clip(88 - np.float32(0.45) * np.maximum(box.z - 40, 0), 56, 88)
+    bay = ellipse_distance(box.x, behind - 44, reach, np.float32(38))
+    pocket = np.maximum(np.maximum(wall + np.float32(4.5), np.float32(14) - behind), bay)
     canvas.paint_box(box, pocket, FAT_HU + 4, NAME_ID["fat"])
 
 
@@ -103,8 +103,26 @@ def _through(trunk: Trunk, rows: list[tuple[float, float, float]], side: int) ->
 def _back_columns(trunk: Trunk, patient: Patient, side: int) -> list[Shape]:
     """Multifidus next to the spinous processes, longissimus and iliocostalis beside it."""
     size = patient.bone_scale
-    inner = [(-150, 15, 40), (-90, 17, 49), (-30, 16, 50), (40, 15, 51), (110, 13, 46), (220, 12, 44), (340, 12, 40), (420, 12, 30)]
-    outer = [(-110, 26, 46), (-60, 34, 50), (-10, 40, 50), (50, 41, 50), (110, 35, 46), (210, 27, 45), (330, 25, 42), (420, 20, 32)]
+    inner = [
+        (-150, 15, 40),
+        (-90, 17, 49),
+        (-30, 16, 50),
+        (40, 15, 51),
+        (110, 13, 46),
+        (220, 12, 44),
+        (340, 12, 40),
+        (420, 12, 30),
+    ]
+    outer = [
+        (-110, 26, 46),
+        (-60, 34, 50),
+        (-10, 40, 50),
+        (50, 41, 50),
+        (110, 35, 46),
+        (210, 27, 45),
+        (330, 25, 42),
+        (420, 20, 32),
+    ]
     radii_inner = np.array([6, 12, 13.5, 13, 10, 8, 8, 9]) * size
     radii_outer = np.array([8, 16, 19.5, 19, 13, 9.5, 9, 9]) * size
     return [
@@ -129,14 +147,20 @@ def _psoas(trunk: Trunk, patient: Patient, side: int) -> Shape:
     near = [(88, 24, -4), (45, 32, -2), (0, 39, -3), (-40, 46, -8), (-75, 52, -28)]
     points = [*_through(trunk, near, side)]
     # Along the brim of the pelvis to the front of the hip, in absolute terms: the spine has left backward.
-    points += [np.array([side * 72.0, -25.0, -120.0]), np.array([side * 88.0, -46.0, -165.0]), np.array([side * 92.0, -40.0, -225.0])]
+    points += [
+        np.array([side * 72.0, -25.0, -120.0]),
+        np.array([side * 88.0, -46.0, -165.0]),
+        np.array([side * 92.0, -40.0, -225.0]),
+    ]
     return tube(np.array(points), np.array([4.0, 11.5, 17, 21, 21, 19, 17, 14]) * size, (0.95, 1.08, 1))
 
 
 def _gluteals(trunk: Trunk, side: int) -> list[tuple[Shape, str]]:
     maximus = ellipsoid((side * 82.0, 62.0, -160.0), (62, 30, 78))
-    medius = union([
-        ellipsoid((side * 122.0, 8.0, -118.0), (22, 48, 52)),
-        ellipsoid((side * 84.0, -8.0, -98.0), (24, 30, 46)),
-    ])
+    medius = union(
+        [
+            ellipsoid((side * 122.0, 8.0, -118.0), (22, 48, 52)),
+            ellipsoid((side * 84.0, -8.0, -98.0), (24, 30, 46)),
+        ]
+    )
     return [(maximus, "gluteus_maximus"), (medius, "gluteus_medius")]

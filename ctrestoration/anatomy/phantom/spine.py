@@ -18,7 +18,7 @@ from ctrestoration.anatomy.phantom.vertebra import CANAL, Vertebra
 from ctrestoration.anatomy.phantom.vertebra_build import Drawn, build, draw, joint_processes
 
 Vector = NDArray[np.float64]
-CORTEX_HU = 1150.0
+CORTEX_HU = 1050.0
 _DISC_AGE_LOSS = 0.12  # share of disc height lost between 40 and 85 years
 
 
@@ -194,17 +194,19 @@ def paint_vertebra(
     body, pedicle, rear = vertebra.members(u, v, w)
     whole = vertebra.join(body, pedicle, rear, vertebra.canal_distance(u, v))
     inside = np.clip((np.minimum(pedicle, rear) - body + 1) / 3, 0, 1)  # 1 in the body, 0 in the arch
-    shell = np.float32(1.9) - inside * np.float32(1.25)
+    shell = np.float32(1.35) - inside * np.float32(0.65)
     outer, inner = canvas.coverage(whole), canvas.coverage(whole + shell)
     mask = outer > 0
     if not mask.any():
         return
-    content = spongiosa(noise, canvas, (u[mask], v[mask], w[mask]), trabecular_hu, inside[mask])
-    body_height, body_depth = vertebra.body.height, vertebra.body.depth
-    end = np.exp(-np.maximum(np.float32(body_height / 2) - np.abs(w[mask]), 0) / np.float32(3.0)) * inside[mask]
-    content += np.float32(0.30 * trabecular_hu) * end
+    depth, core = np.maximum(-whole[mask], 0), inside[mask]
+    content = spongiosa(noise, canvas, (u[mask], v[mask], w[mask]), trabecular_hu, core)
+    # The arch is dense far below its surface; under the endplates the spongiosa is denser, too.
+    content += (1 - core) * np.float32(520) * np.exp(-depth / np.float32(1.7))
+    end = np.exp(-np.maximum(np.float32(vertebra.body.height / 2) - np.abs(w[mask]), 0) / np.float32(3.0)) * core
+    content += np.float32(0.35 * trabecular_hu) * end
     vein = np.hypot(w[mask], u[mask] * np.float32(0.35)) < 2.0
-    content = np.where(vein & (v[mask] > 0.1 * body_depth) & (inside[mask] > 0.5), 0.45 * content + 20, content)
+    content = np.where(vein & (v[mask] > 0.1 * vertebra.body.depth) & (core > 0.5), 0.45 * content + 20, content)
     bone = np.float32(CORTEX_HU) * (outer[mask] - inner[mask]) + content * inner[mask]
     hu = canvas.hu[box.where]
     hu[mask] = hu[mask] * (1 - outer[mask]) + bone
@@ -220,7 +222,7 @@ def spongiosa(
     """HU of trabecular bone: fine vertical struts over slow variation, weaker where voxels average over them."""
     x, y, z = local
     voxel = float(np.prod(canvas.grid.spacing)) ** (1 / 3)
-    fine = noise(x, y, z, (0.9, 0.9, 2.2)) * np.float32(62 / (0.7 + 0.5 * voxel))
+    fine = noise(x, y, z, (0.9, 0.9, 2.2)) * np.float32(46 / (0.7 + 0.5 * voxel))
     slow = noise(x, y, z, 4.5) * np.float32(26)
     base = np.float32(mean_hu) * (np.float32(1.15) - np.float32(0.15) * inside)
     return base + (fine + slow) * np.float32(0.5 + mean_hu / 320)

@@ -19,7 +19,9 @@ Vector = NDArray[np.float64]
 _TOP = 352.0  # z of the lung apex
 
 
-def paint_chest(canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoise, generator: np.random.Generator) -> None:
+def paint_chest(
+    canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoise, generator: np.random.Generator
+) -> None:
     """Paint mediastinum, heart, lungs and their vessels."""
     artery, vein = blood_hu(patient)
     heart_turn = _turn_z(0.6)
@@ -40,10 +42,13 @@ def paint_chest(canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNois
             canvas.paint_box(box, half, air, NAME_ID[name])
     canvas.paint(heart, 0.5 * (artery + vein) - 12 if patient.contrast else 40.0, NAME_ID["heart"])
     canvas.paint(ellipsoid(trunk.at_spine(24, -98, 204), (32, 22, 28), heart_turn), vein if patient.contrast else 42.0)
-    canvas.paint(_lung_vessels(trunk, generator).within(_lungs(trunk, heart), 1.5), vein - 100 if patient.contrast else 10.0)
+    lungs_only = (NAME_ID["lung_left"], NAME_ID["lung_right"])
+    canvas.paint(_lung_vessels(trunk, generator), vein - 60 if patient.contrast else 20.0, only=lungs_only)
     canvas.paint(tube(_line(trunk, [(350, 0, -38), (285, 0, -34)]), [10, 9]), 40.0)
     canvas.paint(tube(_line(trunk, [(350, 0, -38), (285, 0, -34)]), [8, 7.5]), -1000.0, NAME_ID["trachea"])
-    canvas.paint(tube(_line(trunk, [(350, 4, -26), (250, 4, -28), (178, 12, -44)]), [6.5, 6.5, 7]), 38.0, NAME_ID["esophagus"])
+    canvas.paint(
+        tube(_line(trunk, [(350, 4, -26), (250, 4, -28), (178, 12, -44)]), [6.5, 6.5, 7]), 38.0, NAME_ID["esophagus"]
+    )
 
 
 def paint_ribs(canvas: Canvas, trunk: Trunk, patient: Patient, spine: Spine, noise: SolidNoise) -> None:
@@ -86,7 +91,7 @@ def rib_path(trunk: Trunk, spine: Spine, number: int, side: int) -> Vector:
     first = 0.5 - np.arccos(np.clip(abs(neck[0]) / 150, 0, 1)) / np.pi
     for u in np.linspace(max(first + 0.07, 0.12), last, 13):
         share = (u - first) / (0.85 - first)
-        z = float(neck[2] - drop * share ** 1.15)
+        z = float(neck[2] - drop * share**1.15)
         wide, front, back = trunk.wall.at(z)
         narrow, inner_front, inner_back = trunk.cavity.at(z)
         half = 0.45 * wide + 0.55 * narrow
@@ -107,8 +112,10 @@ def _lungs(trunk: Trunk, heart: Shape) -> Shape:
         above = (trunk.diaphragm(x, y) - z) * np.float32(0.75)
         behind = trunk.behind(y, z)
         # The spine with its muscles, and the mediastinum in front of it.
-        column = ellipse_distance(x, behind - 20, np.float32(31), np.float32(46))
-        middle = ellipse_distance(x - 4, behind + 66, np.float32(30), np.float32(62))
+        column = ellipse_distance(x, behind - 20, np.float32(27), np.float32(44))
+        middle = ellipse_distance(
+            x - 4, behind + 66, np.float32(24) + np.float32(0.06) * np.abs(z - 215), np.float32(60)
+        )
         value = smooth_max(smooth_max(chest, above, 6.0), -np.minimum(column, middle), 8.0)
         value = np.maximum(value, 4 - heart.distance(x, y, z))
         apex = (z - np.float32(_TOP)) + ((np.abs(x) - 52) ** 2 + (behind + 4) ** 2) / np.float32(90)
@@ -123,7 +130,9 @@ def _lung_vessels(trunk: Trunk, generator: np.random.Generator) -> Shape:
     for side in (1, -1):
         hilum = trunk.at_spine(side * 34, -42, 245)
         for _ in range(44):
-            tip = trunk.at_spine(side * generator.uniform(45, 128), generator.uniform(-130, 38), generator.uniform(105, 335))
+            tip = trunk.at_spine(
+                side * generator.uniform(45, 128), generator.uniform(-130, 38), generator.uniform(105, 335)
+            )
             t = np.linspace(0, 1, 6)[:, None]
             path = hilum + t * (tip - hilum) + np.sin(np.pi * t) * generator.normal(0, 9, 3)
             branches.append(tube(path, np.linspace(generator.uniform(2.6, 5.0), 0.9, 6)))
@@ -144,7 +153,9 @@ def _scapula(trunk: Trunk, side: int) -> Shape:
     blade = [(205, 82, 44), (235, 84, 46), (265, 88, 46), (295, 95, 42), (318, 108, 30)]
     near = np.array([trunk.at_spine(side * x, y, z) for z, x, y in blade])
     far = near + np.array([[side * d, -f, 0] for d, f in ((12, 6), (26, 14), (38, 24), (42, 30), (20, 16))])
-    sheets = [tube(np.array([a + u * (b - a) for a, b in zip(near, far, strict=True)]), 2.6) for u in np.linspace(0, 1, 8)]
+    sheets = [
+        tube(np.array([a + u * (b - a) for a, b in zip(near, far, strict=True)]), 2.6) for u in np.linspace(0, 1, 8)
+    ]
     ridge = tube(np.array([near[3] + [0, 12, -4], far[4] + [side * 14, -4, 14]]), [4.0, 6.0])
     return union([*sheets, ridge])
 

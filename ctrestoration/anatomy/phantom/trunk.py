@@ -50,8 +50,10 @@ class Outline:
         middle, half = 0.5 * (self.front + self.back), 0.5 * (self.back - self.front)
         p = np.abs(x) / self.half_width[row]
         q = np.abs(y - middle[row]) / half[row]
-        # Exponent 2.5: between an ellipse and a box, as a supine trunk is.
-        rho = (p * p * np.sqrt(p) + q * q * np.sqrt(q)) ** np.float32(0.4)
+        # An ellipse in front; behind, exponent 2.5, because a back that is lain on is flat.
+        round_part = np.sqrt(p * p + q * q)
+        flat_part = (p * p * np.sqrt(p) + q * q * np.sqrt(q)) ** np.float32(0.4)
+        rho = np.where(y < middle[row], round_part, flat_part)
         return (rho - 1) * np.minimum(self.half_width, half)[row]
 
     def at(self, z: float) -> tuple[float, float, float]:
@@ -130,5 +132,7 @@ def build_trunk(patient: Patient, spine: Spine) -> Trunk:
 
 def _outline(half: NDArray[np.float64], front: NDArray[np.float64], back: NDArray[np.float64]) -> Outline:
     return Outline(
-        np.maximum(half, 8).astype(np.float32), front.astype(np.float32), np.maximum(back, front + 20).astype(np.float32)
+        np.maximum(half, 8).astype(np.float32),
+        front.astype(np.float32),
+        np.maximum(back, front + 20).astype(np.float32),
     )

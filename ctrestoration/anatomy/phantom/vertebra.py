@@ -129,7 +129,7 @@ class Body:
         # A superellipse, flattened behind where the canal is.
         flat = np.where(y > 0, y * (1 + np.float32(0.10) * np.maximum(1 - np.abs(x / a), 0)), y)
         p, q = np.abs(x) / a, np.abs(flat) / b
-        rho = np.sqrt(p * p + q * q + np.float32(0.12) * p * q)
+        rho = np.sqrt(p * p + q * q + np.float32(-0.10) * p * q)
         side = (rho - 1) * np.float32(min(self.width, self.depth) / 2) * (np.float32(1.15))
         hollow = np.float32(self.endplate) * np.maximum(1 - rho * rho / np.float32(0.7), 0)
         value = smooth_max(side, np.abs(z) - half + hollow, 2.2)

@@ -146,7 +146,7 @@ def _arch(
 ) -> tuple[Plate | Spinous, ...]:
     m = drawn.mean
     thoracic = level.startswith("T")
-    radius = 3.1 if thoracic else 3.4
+    radius = 3.1 if thoracic else 3.7
     back = canal[1] + canal[3]
     roof = back + radius * 1.05
     low, high = (-0.62 * m.height, 0.28 * m.height) if thoracic else (-0.46 * m.height, 0.26 * m.height)
@@ -156,9 +156,13 @@ def _arch(
         plates.append(Plate((x, canal[1] + 0.15 * canal[3]), (0.0, roof), low + 2, high, radius, -0.10))
     lean = float(generator.normal(0, 1.2))
     if thoracic:
-        plates.append(Spinous(roof, roof + m.spinous_length, low, high - 3, m.spinous_slope, 2.9, lean))
+        plates.append(
+            Spinous(roof, roof + m.spinous_length, -0.36 * m.height, 0.06 * m.height, m.spinous_slope, 2.7, lean)
+        )
     else:
-        plates.append(Spinous(roof, roof + m.spinous_length, low - 2, high - 5, m.spinous_slope, 3.4, lean))
+        plates.append(
+            Spinous(roof, roof + m.spinous_length, -0.46 * m.height, -0.02 * m.height, m.spinous_slope, 3.2, lean)
+        )
     return tuple(plates)
 
 
@@ -182,7 +186,7 @@ def _processes(
             transverse.append(capsule(flip * root, flip * tip, 5.0, 4.0))
         else:
             x0 = abs(float(pedicle.isthmus[0])) + 2.0
-            root, tip = (x0, mid + 5.5, root_z - 3.5), (m.process_span, mid + 9.0, root_z - 1.5)
+            root, tip = (x0, mid + 5.5, root_z - 3.5), (m.process_span, mid + 15.0, root_z - 0.5)
             transverse.append(capsule(flip * root, flip * tip, 5.0, 3.1))
         if level.startswith("T") and level != "T12":
             back = canal[1] + 0.55 * canal[3]
@@ -201,14 +205,13 @@ def _processes(
             back = canal[1] + 0.45 * canal[3]
             x = lateral + 2.5 + 0.55 * spread
             superior.append(
-                articular(side, (x, back - 1.0, root_z - 1), (x + 1.5, back + 1.5, m.height / 2 + 8.0), (5.4, 4.6))
+                articular(side, (x, back - 1.0, root_z - 1), (x + 1.5, back + 1.5, m.height / 2 + 8.0), (6.2, 5.0))
             )
             inferior.append(
                 articular(
                     side,
                     (x - 4.0, back + 5.5, -0.25 * m.height),
-                    (x - 4.2, back + 6.5, -m.height / 2 - 9.0),
-                    (5.0, 4.4),
+                    (x - 4.2, back + 6.5, -m.height / 2 - 9.0), (5.6, 4.8),
                 )
             )
     return (*transverse, *superior, *inferior)

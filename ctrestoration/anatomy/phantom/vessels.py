@@ -22,16 +22,33 @@ def blood_hu(patient: Patient) -> tuple[float, float]:
 def paint_vessels(canvas: Canvas, trunk: Trunk, patient: Patient, generator: np.random.Generator) -> None:
     """Paint the great vessels in front of the spine and the branches a CT shows."""
     artery, vein = blood_hu(patient)
-    aorta_line = _line(trunk, [(340, 8, -38), (300, 24, -26), (230, 24, -30), (150, 16, -33), (90, 9, -34), (30, 10, -32), (-34, 8, -33)])
+    aorta_line = _line(
+        trunk,
+        [(340, 8, -38), (300, 24, -26), (230, 24, -30), (150, 16, -33), (90, 9, -34), (30, 10, -32), (-34, 8, -33)],
+    )
     cava_line = _line(trunk, [(178, -22, -58), (130, -24, -42), (80, -23, -33), (20, -21, -30), (-46, -17, -32)])
     wide = patient.bone_scale * (1 + 0.002 * (patient.age - 50))
-    canvas.paint(tube(cava_line, np.array([13, 12, 11.5, 11, 10.5]), (1.12, 0.88, 1)), vein, NAME_ID["inferior_vena_cava"])
+    canvas.paint(
+        tube(cava_line, np.array([13, 12, 11.5, 11, 10.5]), (1.12, 0.88, 1)), vein, NAME_ID["inferior_vena_cava"]
+    )
     for side, name in ((1, "left"), (-1, "right")):
         end = aorta_line[-1]
-        down = [end, end + [side * 16, 8, -34], np.array([side * 42.0, 10.0, -105.0]), np.array([side * 70.0, -40.0, -160.0])]
-        canvas.paint(tube(np.array(down), np.array([6.5, 5.8, 5.2, 4.6]) * wide), artery, NAME_ID[f"iliac_artery_{name}"])
+        down = [
+            end,
+            end + [side * 16, 8, -34],
+            np.array([side * 42.0, 10.0, -105.0]),
+            np.array([side * 70.0, -40.0, -160.0]),
+        ]
+        canvas.paint(
+            tube(np.array(down), np.array([6.5, 5.8, 5.2, 4.6]) * wide), artery, NAME_ID[f"iliac_artery_{name}"]
+        )
         low = cava_line[-1]
-        back = [low, low + [side * 20 + 6, 10, -34], np.array([side * 46.0, 20.0, -108.0]), np.array([side * 66.0, -28.0, -162.0])]
+        back = [
+            low,
+            low + [side * 20 + 6, 10, -34],
+            np.array([side * 46.0, 20.0, -108.0]),
+            np.array([side * 66.0, -28.0, -162.0]),
+        ]
         canvas.paint(tube(np.array(back), np.array([8, 7, 6.2, 5.5])), vein, NAME_ID[f"iliac_vena_{name}"])
         kidney = trunk.at_spine(side * 46, -14, 42)
         canvas.paint(tube(np.array([trunk.at_spine(side * 12, -34, 40), kidney]), [4.2, 3.4]), vein)
@@ -43,7 +60,9 @@ def paint_vessels(canvas: Canvas, trunk: Trunk, patient: Patient, generator: np.
     canvas.paint(tube(mesenteric, [3.6, 3.4, 3.0, 2.4]), artery)
     canvas.paint(tube(mesenteric + [-11, 2, 0], [5.0, 4.6, 4.0, 3.0]), vein)
     _paint_plaques(canvas, aorta_line, radii, patient, generator)
-    canvas.paint(_mesenteric_branches(trunk, generator), vein - 15, NAME_ID["mesenteric_vessels"])
+    canvas.paint(
+        _mesenteric_branches(trunk, generator), vein - 15, NAME_ID["mesenteric_vessels"], only=(NAME_ID["fat"],)
+    )
 
 
 def _line(trunk: Trunk, rows: list[tuple[float, float, float]]) -> Vector:
