@@ -1,0 +1,1 @@
+"""CT physics: geometries, projector and adjoint, filtered backprojection, materials, spectra, noise."""

@@ -1,0 +1,143 @@
+"""Filtered backprojection for every geometry, exact or as the public MAR benchmark did it.
+
+Kak and Slaney, "Principles of Computerized Tomographic Imaging" (1988), chapter 3: parallel beam Eq. 3.29-3.38, fan
+with equiangular bins Eq. 3.91-3.97, with equally spaced bins Eq. 3.111-3.118. The ramp is built in the spatial domain
+and padded, so that it has no error at zero frequency.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration.errors import InputError
+from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid
+
+Mode = Literal["exact", "odl-compat"]
+WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
+
+
+def fbp(
+    sinogram: NDArray[Any],
+    geometry: Geometry,
+    grid: ImageGrid,
+    *,
+    window: str = "ram-lak",
+    mode: str = "exact",
+    frequency_scaling: float = 1.0,
+) -> NDArray[np.float32]:
+    """Reconstruct attenuation from line integrals.
+
+    Args:
+        sinogram: line integrals without unit [..., view, bin].
+        geometry: the scanner; full fan beam or half-turn parallel scans.
+        grid: the pixels to reconstruct.
+        window: one of `WINDOWS`, applied to the ramp.
+        mode: "exact" (default), or "odl-compat" which reproduces the images stored in the SynDeepLesion benchmark:
+            no cosine weight, a ramp without zero frequency, weight 1/U instead of 1/U^2. Its images read 6-16 HU high.
+        frequency_scaling: the window's cut-off as a share of the Nyquist frequency, above 0 and up to 1.
+
+    Returns:
+        float32 [..., row, column] in 1/mm.
+
+    Raises:
+        InputError: a sinogram of another shape, an unknown window or mode, a cut-off out of range.
+    """
+    sinogram = np.asarray(sinogram, dtype=np.float32)
+    if sinogram.shape[-2:] != (geometry.n_views, geometry.n_bins):
+        expected = (geometry.n_views, geometry.n_bins)
+        raise InputError(f"The sinogram has shape {sinogram.shape[-2:]}, the geometry expects {expected} (view, bin).")
+    if mode not in ("exact", "odl-compat"):
+        raise InputError(f"Unknown FBP mode {mode!r}: choose exact or odl-compat.")
+    if mode == "odl-compat" and not isinstance(geometry, FanFlat):
+        raise InputError("FBP mode odl-compat exists for the flat fan beam only: use exact.")
+    lead = sinogram.shape[:-2]
+    stack = sinogram.reshape(-1, *sinogram.shape[-2:])
+    out = np.empty((len(stack), *grid.shape), dtype=np.float32)
+    filters = _filter(geometry, window, mode, frequency_scaling)
+    for z, views in enumerate(stack):
+        out[z] = _backproject(_filtered(views, geometry, mode, filters), geometry, grid, mode)
+    return out.reshape(*lead, *grid.shape)
+
+
+def _pitch(geometry: Geometry) -> float:
+    """Bin width where the ramp acts: mm at the isocenter, or radians on a curved detector."""
+    return geometry.pitch / geometry.magnification if isinstance(geometry, FanFlat) else geometry.pitch
+
+
+def _filter(geometry: Geometry, window: str, mode: str, frequency_scaling: float) -> NDArray[np.complex128]:
+    """Frequency response of windowed ramp, for an FFT of the padded length."""
+    if window not in WINDOWS:
+        raise InputError(f"Unknown FBP window {window!r}: choose {', '.join(WINDOWS)}.")
+    if not 0 < frequency_scaling <= 1:
+        raise InputError(f"The window's frequency scaling must lie above 0 and up to 1, not {frequency_scaling}.")
+    pitch = _pitch(geometry)
+    if mode == "odl-compat":
+        length = 2 * geometry.n_bins - 1
+        frequency = np.fft.fftfreq(length) + 0.5 / length
+        return (np.abs(frequency) / pitch * _window(window, frequency, frequency_scaling)).astype(np.complex128)
+    length = 1 << (2 * geometry.n_bins - 1).bit_length()
+    n = np.arange(-length // 2, length // 2)
+    ramp = np.zeros(length)
+    odd = n % 2 == 1
+    position = n * pitch
+    if isinstance(geometry, FanArc):
+        position = np.sin(np.clip(position, -math.pi / 2, math.pi / 2))
+    ramp[odd] = -1.0 / (math.pi * position[odd]) ** 2
+    ramp[n == 0] = 1.0 / (4.0 * pitch**2)
+    response = np.fft.fft(np.fft.ifftshift(ramp)).real * pitch
+    return (response * _window(window, np.fft.fftfreq(length), frequency_scaling)).astype(np.complex128)
+
+
+def _window(name: str, frequency: NDArray[np.float64], scaling: float) -> NDArray[np.float64]:
+    """The window over frequencies in cycles per bin; zero above the cut-off."""
+    f = np.abs(frequency) / (0.5 * scaling)
+    shapes = {
+        "ram-lak": np.ones_like(f),
+        "shepp-logan": np.sinc(0.5 * f),
+        "cosine": np.cos(0.5 * math.pi * f),
+        "hamming": 0.54 + 0.46 * np.cos(math.pi * f),
+        "hann": 0.5 + 0.5 * np.cos(math.pi * f),
+    }
+    return np.where(f <= 1.0 + 1e-12, shapes[name], 0.0)
+
+
+def _filtered(
+    views: NDArray[np.float32], geometry: Geometry, mode: str, response: NDArray[np.complex128]
+) -> NDArray[np.float32]:
+    """Weighted and filtered views [view, bin], times the angular step."""
+    length, bins = len(response), geometry.n_bins
+    weighted = views.astype(np.float64)
+    step = geometry.arc / geometry.n_views
+    turns = geometry.arc / math.pi
+    if mode == "odl-compat":
+        shift = np.exp(-1j * math.pi * np.arange(length) / length)
+        spectrum = np.fft.fft(np.pad(weighted, ((0, 0), (0, length - bins))) * shift) * response
+        return ((np.fft.ifft(spectrum) * shift.conj())[:, :bins].real * (step / turns)).astype(np.float32)
+    if isinstance(geometry, FanFlat):
+        weighted *= np.cos(geometry.fan_angles)
+    elif isinstance(geometry, FanArc):
+        weighted *= np.cos(geometry.fan_angles) * geometry.source_distance
+    half = np.fft.rfft(weighted, length) * response[: length // 2 + 1]
+    return (np.fft.irfft(half, length)[:, :bins] * (step / turns)).astype(np.float32)
+
+
+def _backproject(filtered: NDArray[np.float32], geometry: Geometry, grid: ImageGrid, mode: str) -> NDArray[np.float32]:
+    x, y = grid.coordinates()
+    kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
+    distance = getattr(geometry, "source_distance", 1.0)
+    first = 0.5 * (geometry.n_bins - 1) - geometry.offset
+    power = 1 if mode == "odl-compat" else 2
+    out = np.empty(grid.shape, dtype=np.float32)
+    try:
+        from ctrestoration.physics._numba_kernels import backproject
+    except ImportError:
+        from ctrestoration.physics._numpy_kernels import backproject
+    angles = geometry.angles
+    backproject(
+        filtered, np.cos(angles), np.sin(angles), x, y, kind, distance, first, 1.0 / _pitch(geometry), power, out
+    )
+    return out
