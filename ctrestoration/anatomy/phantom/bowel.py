@@ -44,7 +44,8 @@ def paint_bowel(
     """Paint the whole bowel, back to front."""
     loops = [*_small_bowel(trunk, generator), *_colon(trunk, generator), _stomach(trunk, generator)]
     for loop in loops:
-        _paint_loop(canvas, _inside(loop, trunk), patient, noise)
+        if canvas.sees(loop.path.min(axis=0) - 45, loop.path.max(axis=0) + 45):
+            _paint_loop(canvas, _inside(loop, trunk), patient, noise)
 
 
 def _inside(loop: Loop, trunk: Trunk) -> Loop:

@@ -68,6 +68,15 @@ class Canvas:
             coordinates = self.warp.on_axes(self._axes[0][x0:x1], self._axes[1][y0:y1], self._axes[2][first:last])
             yield Box((slice(first, last), slice(y0, y1), slice(x0, x1)), *coordinates)
 
+    def sees(self, low: NDArray[np.float64], high: NDArray[np.float64]) -> bool:
+        """Whether a box of design space may lie in the grid: lets callers skip what is far outside."""
+        reach = self.warp.reach_mm
+        return all(
+            low[n] - reach <= self._axes[n][-1] + self.grid.spacing[n]
+            and high[n] + reach >= self._axes[n][0] - self.grid.spacing[n]
+            for n in range(3)
+        )
+
     def distance(self, shape: Shape, box: Box) -> Array:
         """Signed distance of a shape in a box; the parts of a union are evaluated near themselves only."""
         if not shape.parts:

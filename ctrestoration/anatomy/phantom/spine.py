@@ -202,7 +202,7 @@ def paint_vertebra(
     depth, core = np.maximum(-whole[mask], 0), inside[mask]
     content = spongiosa(noise, canvas, (u[mask], v[mask], w[mask]), trabecular_hu, core)
     # The arch is dense far below its surface; under the endplates the spongiosa is denser, too.
-    content += (1 - core) * np.float32(520) * np.exp(-depth / np.float32(1.7))
+    content += (1 - core) * np.float32(600) * np.exp(-depth / np.float32(2.4))
     end = np.exp(-np.maximum(np.float32(vertebra.body.height / 2) - np.abs(w[mask]), 0) / np.float32(3.0)) * core
     content += np.float32(0.35 * trabecular_hu) * end
     vein = np.hypot(w[mask], u[mask] * np.float32(0.35)) < 2.0

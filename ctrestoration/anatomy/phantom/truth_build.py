@@ -54,7 +54,7 @@ def build_truth(
     for name, bone in bones.items():
         implicit = _implicit(warp, bone.shape.distance)
         low, high = _patient_box(warp, bone.shape)
-        visible, complete = _in_grid(grid, implicit, low, high)
+        visible, complete = _in_grid(grid, warp, bone.shape, low, high)
         if not visible:
             continue
         distances[name] = SurfaceDistance(implicit, low, high)
@@ -138,18 +138,18 @@ def _grid_box(grid: Grid) -> tuple[Vector, Vector]:
     return first, first + np.array(grid.spacing) * grid.shape[::-1]
 
 
-def _in_grid(grid: Grid, implicit: Implicit, low: Vector, high: Vector) -> tuple[bool, bool]:
-    """Whether any, and whether all, of a bone lies in the grid, judged on a 2 mm lattice."""
+def _in_grid(grid: Grid, warp: Warp, shape: Shape, low: Vector, high: Vector) -> tuple[bool, bool]:
+    """Whether any, and whether all, of a bone lies in the grid, judged on a 3 mm lattice."""
     first, last = _grid_box(grid)
     if (low > last).any() or (high < first).any():
         return False, False
     if (low > first).all() and (high < last).all():
         return True, True
-    axes = [np.arange(low[n], high[n] + 2, 2.0) for n in range(3)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
-    bone = points[implicit(points) < 0]
-    inside = ((bone > first) & (bone < last)).all(axis=1)
-    return bool(inside.any()), bool(inside.all())
+    axes = [np.arange(low[n], high[n] + 3, 3.0) for n in range(3)]
+    bone = shape.distance(*warp.on_axes(*axes)) < 0
+    within = [(axes[n] > first[n]) & (axes[n] < last[n]) for n in range(3)]
+    inside = within[2][:, None, None] & within[1][None, :, None] & within[0][None, None, :]
+    return bool((bone & inside).any()), not bool((bone & ~inside).any())
 
 
 def _triple(values: Vector, digits: int = 4) -> tuple[float, float, float]:

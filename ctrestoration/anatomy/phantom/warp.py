@@ -65,8 +65,11 @@ class Warp:
         """Patient points of design points: solves p + u(p) = d by fixed-point iteration (|grad u| is well below 1)."""
         points = np.asarray(points, dtype=np.float64)
         patient = points.copy()
-        for _ in range(25):
-            patient += points - self.to_design(patient)
+        for _ in range(30):
+            step = points - self.to_design(patient)
+            patient += step
+            if np.abs(step).max() < 1e-5:
+                break
         return patient
 
 
