@@ -231,7 +231,7 @@ def test_an_empty_mask_is_nothing_to_correct(good: Path, tmp_path: Path, capsys:
     assert f"the metal mask {mask} is empty: nothing to correct" in capsys.readouterr().out
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(out))), ct())
     assert main(words) == 0
-    assert "no metal found above 2500 HU: nothing to correct" in capsys.readouterr().out
+    assert "no metal found, nothing to correct; threshold 2500 HU" in capsys.readouterr().out
     np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(out))), ct())
 
 

@@ -105,7 +105,7 @@ def _acquisition(arguments: argparse.Namespace, volume: Volume, control: Control
         found = segment_metal(volume, threshold=arguments.threshold)
         metal = found.mask
         if not metal.any():
-            print(f"no metal found above {found.threshold:.0f} HU: nothing to correct")
+            print(f"no metal found, nothing to correct; threshold {found.reason}")
             return None
         print(f"metal: {int(metal.sum()) * volume.grid.voxel_mm3 / 1000:.2f} ml above {found.threshold:.0f} HU")
     return Acquisition.from_image(volume, metal, control=control)
