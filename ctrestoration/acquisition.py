@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrestoration.control import SILENT, Control
 from ctrestoration.volume import Volume
 
 if TYPE_CHECKING:
@@ -44,3 +45,12 @@ class Acquisition:
     fbp_mode: str = "exact"
     fbp_window: str = "ram-lak"
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_image(
+        cls, volume: Volume, metal: NDArray[np.bool_], *, preset: str = "clinical", control: Control = SILENT
+    ) -> Acquisition:
+        """Forward project a CT whose raw data are not at hand; see `simulate.from_image.acquisition_from_image`."""
+        from ctrestoration.simulate.from_image import acquisition_from_image
+
+        return acquisition_from_image(volume, metal, preset=preset, control=control)

@@ -103,17 +103,9 @@ def comparison(
     pictures = {name: cut.of(array)[area] for name, array in volumes.items()}
     vertical, horizontal = cut.aspect(spacing)
     height, width = next(iter(pictures.values())).shape
-    panel = 3.1
-    tall = panel * (height * vertical) / (width * horizontal)
-    rows = 2 if with_errors else 1
-    figure = _figure(panel * len(pictures) + 0.9, rows * (tall + 0.55) + 0.1)
-    grid = figure.add_gridspec(
-        rows, len(pictures) + 1, width_ratios=[1.0] * len(pictures) + [0.05], wspace=0.03, hspace=0.08,
-        left=0.005, right=0.93, top=1 - 0.42 / (rows * (tall + 0.55) + 0.1), bottom=0.01,
-    )  # fmt: skip
-    shades = errors = None
+    sheet = _Sheet(len(pictures), 2 if with_errors else 1, (height * vertical) / (width * horizontal))
     for column, (name, picture) in enumerate(pictures.items()):
-        axes = figure.add_subplot(grid[0, column])
+        axes = sheet.panel(0, column)
         shades = _show(axes, picture, window.limits, "gray", vertical / horizontal)
         caption = (captions or {}).get(name)
         axes.set_title(name + (f"\n{caption}" if caption else ""), color=INK, fontsize=10, pad=4)
@@ -121,15 +113,12 @@ def comparison(
         if column == 0:
             _scale_bar(axes, horizontal)
         if with_errors:
-            axes = figure.add_subplot(grid[1, column])
             difference = picture - pictures[reference]
-            errors = _show(axes, difference, (-error_hu, error_hu), "RdBu_r", vertical / horizontal)
-            label = "the reference itself" if name == reference else f"{name} - {reference}"
-            axes.text(0.02, 0.02, label, transform=axes.transAxes, fontsize=8, color="#222222")
-    _color_bar(figure, grid[0, -1], shades, f"HU ({window.name})")
+            errors = _show(sheet.panel(1, column), difference, (-error_hu, error_hu), "RdBu_r", vertical / horizontal)
+    sheet.color_bar(0, shades, f"HU ({window.name})")
     if with_errors:
-        _color_bar(figure, grid[1, -1], errors, "error in HU")
-    return _png(figure)
+        sheet.color_bar(1, errors, f"error against\n{reference}, HU")
+    return _png(sheet.figure)
 
 
 def overlay(
@@ -192,6 +181,38 @@ def around(mask: NDArray[np.bool_], margin: int) -> tuple[slice, slice]:
     return box[0], box[1]
 
 
+class _Sheet:
+    """Panels of one size in rows, each row with its color bar at the right; sizes in inches."""
+
+    WIDTH, GAP, TITLE, BAR = 2.7, 0.06, 0.48, 1.0
+
+    def __init__(self, columns: int, rows: int, ratio: float) -> None:
+        self._height = self.WIDTH * ratio
+        self._size = (
+            columns * (self.WIDTH + self.GAP) + self.BAR,
+            self.TITLE + rows * (self._height + self.GAP),
+        )
+        self._columns = columns
+        self.figure = _figure(*self._size)
+
+    def panel(self, row: int, column: int) -> Axes:
+        """Axes of one panel; row 0 is on top."""
+        return self._axes(column * (self.WIDTH + self.GAP), row, self.WIDTH, self._height)
+
+    def color_bar(self, row: int, shown: Any, label: str) -> None:
+        """The color bar of a row."""
+        axes = self._axes(self._columns * (self.WIDTH + self.GAP) + 0.05, row, 0.12, self._height)
+        bar = self.figure.colorbar(shown, cax=axes)
+        bar.set_label(label, color=INK, fontsize=8)
+        bar.ax.tick_params(colors=INK, labelsize=7)
+        bar.outline.set_visible(False)  # type: ignore[operator]
+
+    def _axes(self, left: float, row: int, width: float, height: float) -> Axes:
+        wide, tall = self._size
+        bottom = tall - self.TITLE - row * (self._height + self.GAP) - self._height
+        return self.figure.add_axes((left / wide, bottom / tall, width / wide, height / tall))
+
+
 def _figure(width: float, height: float) -> Figure:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -228,13 +249,6 @@ def _scale_bar(axes: Axes, pixel_mm: float, length_mm: float = 50.0) -> None:
     start, row = 0.04 * rows, 0.95 * rows
     axes.plot([start, start + length_mm / pixel_mm], [row, row], color=INK, linewidth=2)
     axes.text(start, row - 0.015 * rows, f"{length_mm / 10:g} cm", color=INK, fontsize=7, va="bottom")
-
-
-def _color_bar(figure: Figure, place: Any, shown: Any, label: str) -> None:
-    bar = figure.colorbar(shown, cax=figure.add_subplot(place))
-    bar.set_label(label, color=INK, fontsize=8)
-    bar.ax.tick_params(colors=INK, labelsize=7)
-    bar.outline.set_visible(False)
 
 
 def _png(figure: Figure) -> bytes:
