@@ -183,13 +183,14 @@ class Vertebra:
         """Distances to body, pedicles and posterior elements at points of this frame, before they are joined."""
         body = self.body.distance(x, y, z)
         pedicle = np.minimum(self.pedicles[0].distance(x, y, z), self.pedicles[1].distance(x, y, z))
-        rear = self.arch[0].distance(x, y, z)
-        for part in self.arch[1:]:
-            rear = smooth_min(rear, part.distance(x, y, z), 3.0)
-        for shape in self.processes:
+        rear = self.processes[0].distance(x, y, z)
+        for shape in self.processes[1:]:
             rear = smooth_min(rear, shape.distance(x, y, z), 3.0)
+        # The joint space is cut from the processes only: cut from a lamina, it would open the ring round the canal.
         for joint in self.joints:
             rear = np.maximum(rear, np.float32(1.1) - joint.distance(x, y, z))
+        for part in self.arch:
+            rear = smooth_min(rear, part.distance(x, y, z), 3.0)
         return body, pedicle, rear
 
     def join(self, body: Array, pedicle: Array, rear: Array, canal: Array) -> Array:

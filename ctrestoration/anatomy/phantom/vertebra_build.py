@@ -149,7 +149,7 @@ def _arch(
     radius = 3.1 if thoracic else 3.7
     back = canal[1] + canal[3]
     roof = back + radius * 1.05
-    low, high = (-0.62 * m.height, 0.28 * m.height) if thoracic else (-0.46 * m.height, 0.26 * m.height)
+    low, high = (-0.62 * m.height, 0.28 * m.height) if thoracic else (-0.46 * m.height, 0.30 * m.height)
     plates: list[Plate | Spinous] = []
     for pedicle in pedicles:
         x = pedicle.side * (canal[2] + radius * 0.9)
@@ -211,7 +211,7 @@ def _processes(
                 articular(
                     side,
                     (x - 4.0, back + 5.5, -0.25 * m.height),
-                    (x - 4.2, back + 6.5, -m.height / 2 - 9.0), (5.6, 4.8),
+                    (x - 4.2, back + 6.5, -m.height / 2 - 8.0), (5.6, 4.8),
                 )
             )
     return (*transverse, *superior, *inferior)
