@@ -47,7 +47,7 @@ def _column(folder: Path, name: str, fractions: dict[str, float]) -> np.ndarray:
     column = np.sum(parts, axis=0)
     if name in NIST:
         table = _mat(folder / f"Miuof{NIST[name]}.mat")
-        known = ENERGIES <= round(table[-1, 0] * 1000)
+        known = round(table[-1, 0] * 1000) >= ENERGIES
         exact = np.exp(np.interp(np.log(ENERGIES[known] / 1000), np.log(table[:, 0]), np.log(table[:, 6])))
         column *= exact[-1] / column[known][-1]  # continue NIST without a step where its table ends
         column[known] = exact
@@ -69,12 +69,12 @@ def _spectra(folder: Path) -> dict[str, object]:
         tube = spekpy.Spek(kvp=kvp, th=8, dk=1).filter("Al", 3.0).filter("Ti", 0.9)
         energies, fluence = tube.get_spectrum(edges=False)
         keep = (energies >= 10) & (energies <= kvp)
-        binned = np.interp(ENERGIES[ENERGIES <= kvp], energies[keep], fluence[keep], left=0.0, right=0.0)
+        binned = np.interp(ENERGIES[kvp >= ENERGIES], energies[keep], fluence[keep], left=0.0, right=0.0)
         first = int(np.flatnonzero(binned > 1e-6 * binned.max())[0])
         spectra[f"tungsten-{kvp}"] = {
             "kvp": kvp,
             "source": "spekpy 2.5.4 (MIT license): tungsten anode, 8 degrees, 3 mm Al and 0.9 mm Ti filtration",
-            "energies_kev": ENERGIES[ENERGIES <= kvp][first:].tolist(),
+            "energies_kev": ENERGIES[kvp >= ENERGIES][first:].tolist(),
             "weights": _normalized(binned[first:]),
         }
     return spectra

@@ -90,3 +90,17 @@ def backproject(
                     share = position - low
                     total += weight * (filtered[view, low] * (1.0 - share) + filtered[view, low + 1] * share)
             out[row, column] = total
+
+
+@numba.njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz", "arcp"})
+def polychromatic(paths: NDArray, ratios: NDArray, weights: NDArray, out: NDArray) -> None:
+    """-ln sum_E w(E) exp(-sum_m paths[m, ray] ratios[m, E]); one thread a ray."""
+    n_materials, n_energies = ratios.shape
+    for ray in numba.prange(out.shape[0]):
+        total = np.float32(0.0)
+        for energy in range(n_energies):
+            exponent = np.float32(0.0)
+            for m in range(n_materials):
+                exponent -= paths[m, ray] * ratios[m, energy]
+            total += weights[energy] * np.exp(exponent)
+        out[ray] = -np.log(max(total, np.float32(1e-38)))

@@ -92,3 +92,13 @@ def backproject(
         share = position - low
         total += np.where(inside, weight * (values[low] * (1.0 - share) + values[low + 1] * share), 0.0)
     out[...] = total
+
+
+def polychromatic(
+    paths: NDArray[np.float32], ratios: NDArray[np.float32], weights: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """See `_numba_kernels.polychromatic`."""
+    for start in range(0, out.size, 1 << 15):
+        part = slice(start, start + (1 << 15))
+        total = np.exp(-(paths[:, part].T @ ratios)) @ weights
+        out[part] = -np.log(np.maximum(total, np.float32(1e-38)))
