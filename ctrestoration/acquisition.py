@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,8 +22,8 @@ class Acquisition:
 
     Attributes:
         image: the uncorrected CT in HU that these data reconstruct to (simulated), or that they were forward
-            projected from (clinical CT without raw data); its grid is the grid of every result. Slices lie along
-            the first array axis.
+            projected from (clinical CT without raw data), in axial order (`Volume.axial()`): slices lie along the
+            first array axis. Its grid is the grid of every result; `Volume.in_order_of` turns results back.
         sinogram: line integrals without unit, float32 [slice, view, bin], after water pre-correction.
         trace: bool [slice, view, bin], True where a ray met metal.
         metal: bool [slice, row, column], True where a voxel is metal.
@@ -54,3 +55,16 @@ class Acquisition:
         from ctrestoration.simulate.from_image import acquisition_from_image
 
         return acquisition_from_image(volume, metal, preset=preset, control=control)
+
+    def save(self, path: str | Path) -> None:
+        """Write to a .npz file; see `io.acquisitions.save_acquisition`."""
+        from ctrestoration.io.acquisitions import save_acquisition
+
+        save_acquisition(self, path)
+
+    @staticmethod
+    def load(path: str | Path) -> Acquisition:
+        """Read a file written by `save`; see `io.acquisitions.load_acquisition`."""
+        from ctrestoration.io.acquisitions import load_acquisition
+
+        return load_acquisition(path)
