@@ -30,14 +30,14 @@ def tissue_thresholds(image: NDArray[np.float32], mu_water: float) -> tuple[floa
     values = image.astype(np.float64).reshape(-1, 1)
     start = np.array([[0.0], [mu_water], [2.0 * mu_water]])
     with warnings.catch_warnings():
-        # An empty class (a slice of lung, or without bone) keeps its start; the floors below then decide.
+        # An empty class (a slice of lung, or without bone) keeps its start; the limits below then decide.
         warnings.simplefilter("ignore", UserWarning)
-        centers, labels = kmeans2(values, start, iter=30, minit="matrix", missing="warn")
-    order = np.argsort(centers[:, 0])
-    water, bone = values[labels == order[1]], values[labels == order[2]]
-    t_water = float(water.min()) if water.size else 0.5 * mu_water
-    t_bone = float(bone.min()) if bone.size else BONE_FLOOR * mu_water
-    return min(max(t_water, 0.0), mu_water), max(t_bone, BONE_FLOOR * mu_water)
+        centers, _ = kmeans2(values, start, iter=30, minit="matrix", missing="warn")
+    air, water, bone = np.sort(centers[:, 0])
+    # The classes meet half-way between their centers; the smallest member of a class, which public code takes, is the
+    # same in a noisy image but turns water into air in a noise-free one.
+    t_water, t_bone = 0.5 * (air + water), 0.5 * (water + bone)
+    return float(np.clip(t_water, 0.0, mu_water)), float(max(t_bone, BONE_FLOOR * mu_water))
 
 
 def tissue_prior(image: NDArray[np.float32], metal: NDArray[np.bool_], mu_water: float) -> NDArray[np.float32]:
