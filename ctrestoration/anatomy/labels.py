@@ -20,7 +20,7 @@ LEVEL_ID: dict[str, int] = {level: 50 - index for index, level in enumerate(LEVE
 
 SACRUM_ID = 25
 
-VERSE_LEVEL: dict[int, str] = {number: level for number, level in enumerate(LEVELS[:-1], start=1)}
+VERSE_LEVEL: dict[int, str] = dict(enumerate(LEVELS[:-1], start=1))
 """VerSe's number -> level, C1 = 1, T1 = 8, L1 = 20, L5 = 24; 26 is the sacrum (see `VERSE_SACRUM`)."""
 
 VERSE_SACRUM = 26

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ctrestoration.anatomy.labels import NAME_ID
 from ctrestoration.anatomy.phantom.canvas import Box, Canvas
 from ctrestoration.anatomy.phantom.patient import Patient
-from ctrestoration.anatomy.phantom.shapes import Array, Shape, tube
+from ctrestoration.anatomy.phantom.shapes import Array, Shape, tube, union
 from ctrestoration.anatomy.phantom.texture import SolidNoise
 from ctrestoration.anatomy.phantom.trunk import Trunk
 
@@ -70,15 +70,12 @@ def _paint_loop(canvas: Canvas, loop: Loop, patient: Patient, noise: SolidNoise)
         return
     # Fluid finds one height in a loop.
     level = np.float32(loop.path[:, 1].mean() + loop.radii.mean() * (2 * loop.gas - 1) * 0.8)
+    canvas.paint(union([_above(part, level) for part in lumen.parts]), GAS_HU)
 
-    def distance(x: Array, y: Array, z: Array) -> Array:
-        return np.maximum(lumen.distance(x, y, z), y - level)
 
-    parts = tuple(
-        Shape(lambda x, y, z, part=part: np.maximum(part.distance(x, y, z), y - level), part.low, part.high)
-        for part in lumen.parts
-    )
-    canvas.paint(Shape(distance, lumen.low, lumen.high, parts), GAS_HU)
+def _above(shape: Shape, level: np.float32) -> Shape:
+    """The part of a shape toward the patient's front from a level."""
+    return Shape(lambda x, y, z: np.maximum(shape.distance(x, y, z), y - level), shape.low, shape.high)
 
 
 def _fluid(noise: SolidNoise) -> Any:

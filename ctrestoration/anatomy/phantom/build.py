@@ -40,7 +40,7 @@ REGIONS: dict[str, str] = {
 """Region -> the level at the center of the volume; any level T1..S1 may be named as well."""
 
 _BODY_CENTER_Y = -32.0  # of the trunk with its table, behind the center of L3
-_BACK_Y = 72.0  # how far back a small field of view must reach to hold the spinous processes
+_BACK_Y = 84.0  # how far back a small field of view must reach to hold the spinous processes
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,12 @@ def _sacral_bone(sacrum: Sacrum) -> Bone:
 
 
 def _assemble(
-    canvas: Canvas, hu: NDArray[np.float32], lesions: NDArray[np.uint16], truth: SpineTruth, options: PhantomOptions, seed: int
+    canvas: Canvas,
+    hu: NDArray[np.float32],
+    lesions: NDArray[np.uint16],
+    truth: SpineTruth,
+    options: PhantomOptions,
+    seed: int,
 ) -> Phantom:
     grid = canvas.grid
     present = np.flatnonzero(np.bincount(canvas.labels.ravel()))

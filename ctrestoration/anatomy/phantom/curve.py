@@ -113,7 +113,7 @@ class SpineCurve:
         dx, dy, dz = (axis - point[index, n] for n, axis in enumerate((x, y, z)))
         a = dx * left[index, 0] + dy * left[index, 1] + dz * left[index, 2]
         b = dx * back[index, 0] + dy * back[index, 1] + dz * back[index, 2]
-        return index, a, b
+        return np.asarray(index), np.asarray(a), np.asarray(b)
 
     def _index(self, s: np.float32) -> int:
         return int(np.clip(np.rint((s - self.s[0]) / _STEP), 0, len(self.s) - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from ctrestoration.anatomy.phantom.spine import CORTEX_HU, Spine, spongiosa
 from ctrestoration.anatomy.phantom.texture import SolidNoise
 from ctrestoration.anatomy.phantom.trunk import Trunk
 from ctrestoration.anatomy.phantom.vertebra import BODY, PEDICLE, POSTERIOR, Body, Pedicle
+from ctrestoration.anatomy.phantom.vertebra_build import Drawn
 
 Vector = NDArray[np.float64]
 _SEGMENTS = (
@@ -86,7 +88,7 @@ def build_sacrum(spine: Spine, patient: Patient) -> Sacrum:
         np.max([part.high for part in (*wings, rear)], axis=0),
     )
     reach = center + axes[:, 1] * (-depth / 2) + axes[:, 2] * height / 2
-    shape = Shape(distance, np.minimum(low, reach) - 3, np.maximum(high, reach) + [3, 3, 8])
+    shape = Shape(distance, np.minimum(low, reach) - 3, np.maximum(high, reach) + np.array([3.0, 3.0, 8.0]))
     row = int(np.argmin(np.abs(spine.curve.s - _SEGMENTS[0][0])))
     canal = (0.0, float(spine.canal_offset[row]), float(spine.canal_width[row]), float(spine.canal_depth[row]))
     return Sacrum(spine, center, axes, (pedicles[0], pedicles[1]), shape, canal, (width, depth, height))
@@ -135,17 +137,17 @@ def paint_hips(canvas: Canvas, patient: Patient, trunk: Trunk, noise: SolidNoise
         paint_bone(canvas, _hip(side, patient.bone_scale, trunk), marrow, 1.5, noise, NAME_ID[f"hip_{name}"])
 
 
-def _corridor(drawn: object, side: int, index: int, depth: float) -> Pedicle:
-    transverse = np.radians(drawn.transverse[index])  # type: ignore[attr-defined]
-    sagittal = np.radians(drawn.sagittal[index])  # type: ignore[attr-defined]
-    mean = drawn.mean  # type: ignore[attr-defined]
+def _corridor(drawn: Drawn, side: int, index: int, depth: float) -> Pedicle:
+    transverse = np.radians(drawn.transverse[index])
+    sagittal = np.radians(drawn.sagittal[index])
+    mean = drawn.mean
     direction = np.array(
         [-side * np.sin(transverse) * np.cos(sagittal), -np.cos(transverse) * np.cos(sagittal), -np.sin(sagittal)]
     )
-    x = mean.canal_width / 2 + 0.5 * drawn.widths[index] - 1.5  # type: ignore[attr-defined]
+    x = mean.canal_width / 2 + 0.5 * drawn.widths[index] - 1.5
     return Pedicle(
         np.array([side * x, depth / 2 + 2.0, 3.0]), direction, drawn.widths[index], mean.pedicle_height, side
-    )  # type: ignore[attr-defined]
+    )
 
 
 def _segment(spine: Spine, row: tuple[float, float, float, float], size: float) -> Shape:
@@ -216,7 +218,7 @@ def _hip(side: int, size: float, trunk: Trunk) -> Shape:
         known = np.array([(side * x * size, y + 0.0, z, r) for x, y, r in row], dtype=float)
         u = np.linspace(0, len(known) - 1, 12)
         lines.append(np.stack([np.interp(u, range(len(known)), known[:, n]) for n in range(4)], axis=1))
-    for upper, lower in zip(lines[:-1], lines[1:], strict=True):
+    for upper, lower in itertools.pairwise(lines):
         for part in (0.0, 0.5):
             line = (1 - part) * upper + part * lower
             step = np.abs(upper[:, 2] - lower[:, 2]).mean() / 4

@@ -76,7 +76,7 @@ def smooth_max(a: Array, b: Array, k: float) -> Array:
     return -smooth_min(-a, -b, k)
 
 
-def ellipse_distance(u: Array, v: Array, radius_u: Array | float, radius_v: Array | float) -> Array:
+def ellipse_distance(u: Array, v: Array, radius_u: Any, radius_v: Any) -> Array:
     """First-order distance to an ellipse with half-axes that may vary from point to point."""
     p, q = u / radius_u, v / radius_v
     k0 = np.sqrt(p * p + q * q)
@@ -94,10 +94,7 @@ def ellipsoid(center: Triple, radii: Triple, turn: NDArray[np.float64] | None = 
         k0, k1 = np.float32(0), np.float32(0)
         dx, dy, dz = x - cf[0], y - cf[1], z - cf[2]
         for n in range(3):
-            if turn is None:
-                p = (dx, dy, dz)[n] / rf[n]
-            else:
-                p = (dx * af[0, n] + dy * af[1, n] + dz * af[2, n]) / rf[n]
+            p = (dx, dy, dz)[n] / rf[n] if turn is None else (dx * af[0, n] + dy * af[1, n] + dz * af[2, n]) / rf[n]
             square = p * p
             k0 = k0 + square
             k1 = k1 + square / (rf[n] * rf[n])
@@ -166,7 +163,7 @@ def blend(shapes: Sequence[Shape], k: float) -> Shape:
     return Shape(distance, low, high)
 
 
-def tube(points: NDArray[np.float64], radii: Triple | float, stretch: Triple = (1, 1, 1)) -> Shape:
+def tube(points: Any, radii: Triple | float, stretch: Triple = (1, 1, 1)) -> Shape:
     """A chain of capsules through points (n, 3) with one radius a point."""
     points = np.asarray(points, float)
     radius = np.broadcast_to(np.asarray(radii, float), (len(points),))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -96,7 +98,7 @@ def _streaked(noise: SolidNoise, points: tuple[Array, Array, Array], fat: float,
     return hu + (np.float32(FAT_HU) - hu) * share
 
 
-def _through(trunk: Trunk, rows: list[tuple[float, float, float]], side: int) -> NDArray[np.float64]:
+def _through(trunk: Trunk, rows: Sequence[tuple[float, float, float]], side: int) -> NDArray[np.float64]:
     return np.array([trunk.at_spine(side * x, y, z) for z, x, y in rows])
 
 

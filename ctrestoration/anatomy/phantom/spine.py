@@ -60,7 +60,7 @@ class Spine:
     def canal_shape(self) -> Shape:
         """The canal with its box."""
         line = self.canal_line
-        return Shape(self.canal_distance, line.min(axis=0) - 18, line.max(axis=0) + [18, 18, 0])
+        return Shape(self.canal_distance, line.min(axis=0) - 18, line.max(axis=0) + np.array([18.0, 18.0, 0.0]))
 
 
 def place_spine(seed: int, patient: Patient, pedicle_scale: float) -> Spine:

@@ -68,7 +68,7 @@ def paint_ribs(canvas: Canvas, trunk: Trunk, patient: Patient, spine: Spine, noi
     for number, side, end in ends:
         height = 318 - 17 * min(number, 7) - (6 if number > 7 else 0)
         x, y = side * 15.0, trunk.wall.at(height)[1] + 9
-        middle = 0.5 * (end + [x, y, height]) + [0, -2, -6]
+        middle = 0.5 * (end + np.array([x, y, height])) + np.array([0.0, -2.0, -6.0])
         cartilage.append(tube(np.array([end, middle, [x, y, height]]), [4.2, 4.5, 4.2], (1, 1, 1.4)))
     canvas.paint(union(cartilage), 95.0, NAME_ID["costal_cartilages"])
     paint_bone(canvas, sternum, marrow, 1.0, noise, NAME_ID["sternum"])

@@ -140,7 +140,9 @@ def _grid_box(grid: Grid) -> tuple[Vector, Vector]:
 
 def _in_grid(grid: Grid, warp: Warp, shape: Shape, low: Vector, high: Vector) -> tuple[bool, bool]:
     """Whether any, and whether all, of a bone lies in the grid, judged on a 3 mm lattice."""
+    # A bone in the outermost voxels counts as cut: whoever sees only the labels cannot know that it ends there.
     first, last = _grid_box(grid)
+    first, last = first + grid.spacing, last - grid.spacing
     if (low > last).any() or (high < first).any():
         return False, False
     if (low > first).all() and (high < last).all():

@@ -68,10 +68,8 @@ def build(level: str, drawn: Drawn, center: Vector, axes: Vector, generator: np.
     m = drawn.mean
     canal = (0.0, m.depth / 2 + m.canal_depth / 2 - 0.6, m.canal_width / 2, m.canal_depth / 2)
     pedicles = tuple(_pedicle(level, drawn, canal, side) for side in (1, -1))
-    body = Body(
-        m.width, m.depth, m.height, drawn.wedge, float(generator.uniform(0.08, 0.13)), float(generator.uniform(1.2, 2.4)),
-        _osteophytes(drawn, generator),
-    )  # fmt: skip
+    waist, hollow = generator.uniform([0.08, 1.2], [0.13, 2.4])
+    body = Body(m.width, m.depth, m.height, drawn.wedge, float(waist), float(hollow), _osteophytes(drawn, generator))
     arch = _arch(level, drawn, canal, pedicles, generator)
     processes = _processes(level, drawn, canal, pedicles)
     return Vertebra(level, center, axes, body, (pedicles[0], pedicles[1]), arch, processes, canal)
@@ -211,7 +209,8 @@ def _processes(
                 articular(
                     side,
                     (x - 4.0, back + 5.5, -0.25 * m.height),
-                    (x - 4.2, back + 6.5, -m.height / 2 - 8.0), (5.6, 4.8),
+                    (x - 4.2, back + 6.5, -m.height / 2 - 8.0),
+                    (5.6, 4.8),
                 )
             )
     return (*transverse, *superior, *inferior)

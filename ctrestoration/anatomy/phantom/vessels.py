@@ -35,7 +35,7 @@ def paint_vessels(canvas: Canvas, trunk: Trunk, patient: Patient, generator: np.
         end = aorta_line[-1]
         down = [
             end,
-            end + [side * 16, 8, -34],
+            end + np.array([side * 16.0, 8.0, -34.0]),
             np.array([side * 42.0, 10.0, -105.0]),
             np.array([side * 70.0, -40.0, -160.0]),
         ]
@@ -45,20 +45,21 @@ def paint_vessels(canvas: Canvas, trunk: Trunk, patient: Patient, generator: np.
         low = cava_line[-1]
         back = [
             low,
-            low + [side * 20 + 6, 10, -34],
+            low + np.array([side * 20.0 + 6.0, 10.0, -34.0]),
             np.array([side * 46.0, 20.0, -108.0]),
             np.array([side * 66.0, -28.0, -162.0]),
         ]
         canvas.paint(tube(np.array(back), np.array([8, 7, 6.2, 5.5])), vein, NAME_ID[f"iliac_vena_{name}"])
         kidney = trunk.at_spine(side * 46, -14, 42)
         canvas.paint(tube(np.array([trunk.at_spine(side * 12, -34, 40), kidney]), [4.2, 3.4]), vein)
-        canvas.paint(tube(np.array([trunk.at_spine(side * 8, -30, 46), kidney + [0, 5, 4]]), [3.0, 2.4]), artery)
+        renal = np.array([trunk.at_spine(side * 8, -30, 46), kidney + np.array([0.0, 5.0, 4.0])])
+        canvas.paint(tube(renal, [3.0, 2.4]), artery)
     radii = np.array([12.5, 11.8, 11.2, 10.4, 9.6, 8.8, 8.2]) * wide
     canvas.paint(tube(aorta_line, radii + 1.4), 45.0, NAME_ID["aorta"])
     canvas.paint(tube(aorta_line, radii), artery, NAME_ID["aorta"])
     mesenteric = _line(trunk, [(66, 8, -48), (40, 5, -62), (0, -2, -70), (-40, -14, -72)])
     canvas.paint(tube(mesenteric, [3.6, 3.4, 3.0, 2.4]), artery)
-    canvas.paint(tube(mesenteric + [-11, 2, 0], [5.0, 4.6, 4.0, 3.0]), vein)
+    canvas.paint(tube(mesenteric + np.array([-11.0, 2.0, 0.0]), [5.0, 4.6, 4.0, 3.0]), vein)
     _paint_plaques(canvas, aorta_line, radii, patient, generator)
     canvas.paint(
         _mesenteric_branches(trunk, generator), vein - 15, NAME_ID["mesenteric_vessels"], only=(NAME_ID["fat"],)
@@ -91,7 +92,7 @@ def _mesenteric_branches(trunk: Trunk, generator: np.random.Generator) -> Shape:
     branches = []
     for _ in range(46):
         root = trunk.at_spine(generator.uniform(-20, 15), generator.uniform(-75, -60), generator.uniform(-40, 50))
-        target = root + [generator.uniform(-75, 75), generator.uniform(-45, 5), generator.uniform(-60, 25)]
+        target = root + generator.uniform([-75, -45, -60], [75, 5, 25])
         t = np.linspace(0, 1, 6)[:, None]
         bend = generator.normal(0, 7, 3)
         path = root + t * (target - root) + np.sin(np.pi * t) * bend + generator.normal(0, 1.5, (6, 3))

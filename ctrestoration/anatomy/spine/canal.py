@@ -98,15 +98,15 @@ def rough_spine(array: Array, spacing: tuple[float, float, float]) -> NDArray[np
         if not inside.any():
             continue
         row, column = np.nonzero(inside)
-        y0, y1, x0, x1 = row.min(), row.max(), column.min(), column.max()
+        y0, y1, x0, x1 = (int(value) for value in (row.min(), row.max(), column.min(), column.max()))
         weight = (rows > y0 + 0.40 * (y1 - y0)) * np.exp(-(((columns - (x0 + x1) / 2) / (0.2 * (x1 - x0) + 1)) ** 2))
-        y, x = np.unravel_index(int((density[z] * weight).argmax()), density[z].shape)
+        y, x = divmod(int((density[z] * weight).argmax()), density.shape[2])
         found[z] = (y + 0.5) * fy, (x + 0.5) * fx
     known = np.isfinite(found[:, 0])
     if not known.any():
         return None
-    z = np.arange(nz)
-    filled = np.stack([np.interp(z, z[known], found[known, n]) for n in range(2)], axis=1)
+    height = np.arange(nz)
+    filled = np.stack([np.interp(height, height[known], found[known, n]) for n in range(2)], axis=1)
     window = max(3, int(27 / spacing[2]) // 2 * 2 + 1)
     return np.asarray(ndimage.median_filter(filled, size=(min(window, 2 * nz - 1), 1), mode="nearest"))
 
@@ -158,11 +158,11 @@ def _chain(holes: list[list[_Hole]], spacing: tuple[float, float, float]) -> lis
     everything = [hole for row in holes for hole in row]
     if not everything:
         return []
-    hole: _Hole | None = max(everything, key=lambda candidate: score[id(candidate)])
+    link: _Hole | None = max(everything, key=lambda candidate: score[id(candidate)])
     chain: list[_Hole] = []
-    while hole is not None:
-        chain.append(hole)
-        hole = previous[id(hole)]
+    while link is not None:
+        chain.append(link)
+        link = previous[id(link)]
     return chain[::-1]
 
 

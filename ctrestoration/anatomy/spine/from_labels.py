@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from typing import Literal
@@ -109,7 +110,8 @@ def _levels(
             return options[name], titles[name]
     listed = ", ".join(map(str, values[:20]))
     raise InputError(
-        f"{labels.name} holds the numbers {listed}, which do not tell vertebrae for certain: expected TotalSegmentator's "
+        f"{labels.name} holds the numbers {listed}, which do not tell vertebrae for certain: expected "
+        "TotalSegmentator's "
         "(27 = L5 .. 50 = C1) or VerSe's (1 = C1 .. 24 = L5); name the numbering, or the segments."
     )
 
@@ -133,7 +135,7 @@ def _descends(found: dict[int, str], array: NDArray[np.uint16]) -> bool:
         rows = np.flatnonzero((array == value).any(axis=(1, 2)))
         heights[LEVELS.index(level)] = float(rows.mean())
     ordered = [heights[index] for index in sorted(heights)]
-    return all(upper > lower for upper, lower in zip(ordered[:-1], ordered[1:], strict=True))
+    return all(upper > lower for upper, lower in itertools.pairwise(ordered))
 
 
 def _described(mask: NDArray[np.bool_], grid: Grid, level: str) -> SpineLevel:

@@ -48,8 +48,8 @@ class LevelPoints:
         deep = float(np.linalg.norm(self.anterior - 0.5 * (self.left_isthmus + self.right_isthmus)))
         if not _DEPTH_MM[0] <= deep <= _DEPTH_MM[1]:
             raise InputError(
-                f"The front of the body lies {deep:.0f} mm from the isthmuses; {_DEPTH_MM[0]:.0f}-{_DEPTH_MM[1]:.0f} mm "
-                "are possible."
+                f"The front of the body lies {deep:.0f} mm from the isthmuses; "
+                f"{_DEPTH_MM[0]:.0f}-{_DEPTH_MM[1]:.0f} mm are possible."
             )
         if self.left_isthmus[0] < self.right_isthmus[0]:
             raise InputError(

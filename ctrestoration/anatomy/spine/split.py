@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ class Piece:
 def pieces_between(discs: Discs, length: float) -> list[Piece]:
     """The stretches between discs, cranial to caudal, with the cut ones at both ends of the canal."""
     found = list(discs.position)
-    pieces = [Piece(low, high, True, "") for low, high in zip(found[:-1], found[1:], strict=True)]
+    pieces = [Piece(low, high, True, "") for low, high in itertools.pairwise(found)]
     if not found:
         return []
     if length - found[-1] > _MIN_PIECE_MM:
@@ -98,8 +99,8 @@ def _rivals(pieces: list[Piece]) -> list[Piece]:
 
 
 def _roi(shape: tuple[int, ...], spacing: tuple[float, float, float], frame: CanalFrame) -> tuple[slice, slice, slice]:
-    low = frame.point.min(axis=0) - [_SIDE_MM, _FRONT_MM, 2.0]
-    high = frame.point.max(axis=0) + [_SIDE_MM, _BACK_MM, 2.0]
+    low = frame.point.min(axis=0) - np.array([_SIDE_MM, _FRONT_MM, 2.0])
+    high = frame.point.max(axis=0) + np.array([_SIDE_MM, _BACK_MM, 2.0])
     slices = []
     for axis in (2, 1, 0):
         start = max(int(low[axis] / spacing[axis]), 0)
@@ -110,7 +111,8 @@ def _roi(shape: tuple[int, ...], spacing: tuple[float, float, float], frame: Can
 def _threshold(array: Array, spacing: tuple[float, float, float], frame: CanalFrame) -> float:
     """HU between soft tissue and this patient's spongiosa."""
     marrow = sample_at(array, spacing, frame.positions(np.arange(-30.0, -14, 2), np.linspace(-8, 8, 5)))
-    return float(np.clip(0.5 * (np.median(marrow) + 80), 105, 180))
+    # Coarse voxels mix the thin cortex with what is around it: bone starts lower there.
+    return float(np.clip(0.5 * (np.median(marrow) + 90), np.clip(140 - 15 * spacing[0], 100, 125), 180))
 
 
 def _bands(
