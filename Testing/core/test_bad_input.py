@@ -126,7 +126,7 @@ def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return last
 
 
-@pytest.mark.parametrize("command", ["segment", "correct", "evaluate"])
+@pytest.mark.parametrize("command", ["segment", "spine", "correct", "evaluate"])
 @pytest.mark.parametrize(("name", "make", "sentence"), BAD_VOLUMES.values(), ids=BAD_VOLUMES.keys())
 def test_a_bad_volume(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, make: Make, sentence: str
@@ -136,6 +136,7 @@ def test_a_bad_volume(
     out = tmp_path / "out" / "result.nii.gz"
     words = {
         "segment": ["segment", "metal", str(path), str(out)],
+        "spine": ["segment", "spine", str(path), str(out)],
         "correct": ["correct", str(path), str(out), "--method", "li"],
         "evaluate": ["evaluate", str(path), "--reference", str(path)],
     }[command]
@@ -153,11 +154,12 @@ def good(tmp_path: Path) -> Path:
 def commands(good: Path, out: Path) -> dict[str, list[str]]:
     return {
         "segment": ["segment", "metal", str(good), str(out)],
+        "spine": ["segment", "spine", str(good), str(out)],
         "correct": ["correct", str(good), str(out), "--method", "li"],
     }
 
 
-@pytest.mark.parametrize("command", ["segment", "correct"])
+@pytest.mark.parametrize("command", ["segment", "spine", "correct"])
 @pytest.mark.parametrize(
     ("output", "sentence"),
     [
@@ -179,7 +181,7 @@ def test_a_bad_output(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ct.nii.gz", "file", "folder.nrrd"]
 
 
-@pytest.mark.parametrize("command", ["segment", "correct"])
+@pytest.mark.parametrize("command", ["segment", "spine", "correct"])
 def test_a_read_only_folder(
     good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, command: str
 ) -> None:
