@@ -41,7 +41,7 @@ def interpolate_trace(sinogram: NDArray[Any], trace: NDArray[np.bool_]) -> NDArr
     index = np.arange(bins)
     left = np.maximum.accumulate(np.where(covered, -1, index), axis=1)
     right = np.minimum.accumulate(np.where(covered, bins, index)[:, ::-1], axis=1)[:, ::-1]
-    lost = covered.all(axis=1)
+    lost = np.asarray(covered.all(axis=1))
     # At a detector end only one side is measured; a fully covered view is mended below and any valid index serves.
     low = np.clip(np.where(left < 0, right, left), 0, bins - 1)
     high = np.clip(np.where(right >= bins, left, right), 0, bins - 1)
@@ -52,7 +52,7 @@ def interpolate_trace(sinogram: NDArray[Any], trace: NDArray[np.bool_]) -> NDArr
     line = rows[view, low] + share * (rows[view, high].astype(np.float64) - rows[view, low])
     filled = np.where(covered, line, rows).astype(np.float32)
     for row in np.flatnonzero(lost):
-        filled[row] = _from_neighbors(filled, lost, row, values.shape[-2])
+        filled[row] = _from_neighbors(filled, lost, int(row), values.shape[-2])
     return filled.reshape(values.shape)
 
 

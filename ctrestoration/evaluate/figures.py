@@ -82,6 +82,7 @@ def comparison(
     captions: Mapping[str, str] | None = None,
     crop: tuple[slice, slice] | None = None,
     with_errors: bool = True,
+    hidden: NDArray[np.bool_] | None = None,
 ) -> bytes:
     """Panels side by side in one window, and under each its error against the reference with a shared color bar.
 
@@ -95,6 +96,7 @@ def comparison(
         captions: a line of numbers under each panel's name.
         crop: rows and columns of the cut to show; None shows all.
         with_errors: leave the row of error maps out where False.
+        hidden: bool [z, y, x], grayed out in the error maps: what the numbers leave out.
 
     Returns:
         PNG.
@@ -103,6 +105,7 @@ def comparison(
     pictures = {name: cut.of(array)[area] for name, array in volumes.items()}
     vertical, horizontal = cut.aspect(spacing)
     height, width = next(iter(pictures.values())).shape
+    outside = np.zeros((height, width), dtype=bool) if hidden is None else cut.of(hidden)[area]
     sheet = _Sheet(len(pictures), 2 if with_errors else 1, (height * vertical) / (width * horizontal))
     for column, (name, picture) in enumerate(pictures.items()):
         axes = sheet.panel(0, column)
@@ -112,8 +115,8 @@ def comparison(
         _mark_sides(axes, cut.plane)
         if column == 0:
             _scale_bar(axes, horizontal)
-        if with_errors:
-            difference = picture - pictures[reference]
+        if with_errors and name != reference:
+            difference = np.ma.masked_array(picture - pictures[reference], mask=outside)
             errors = _show(sheet.panel(1, column), difference, (-error_hu, error_hu), "RdBu_r", vertical / horizontal)
     sheet.color_bar(0, shades, f"HU ({window.name})")
     if with_errors:
@@ -226,6 +229,7 @@ def _figure(width: float, height: float) -> Figure:
 
 def _show(axes: Axes, picture: NDArray[Any], limits: tuple[float, float], colors: str, aspect: float) -> Any:
     shown = axes.imshow(picture, cmap=colors, vmin=limits[0], vmax=limits[1], aspect=aspect, interpolation="nearest")
+    axes.set_facecolor("#8a8f94")
     axes.set_xticks([])
     axes.set_yticks([])
     for spine in axes.spines.values():

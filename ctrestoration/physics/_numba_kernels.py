@@ -12,6 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def set_threads(count: int) -> None:
+    """How many CPU threads the kernels use from now on, at most what the machine has. Results do not depend on it."""
+    available = int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    numba.set_num_threads(max(1, min(count, available)))
+
+
 @numba.njit(cache=True, parallel=True)
 def forward(padded: NDArray, turned: NDArray, steps: NDArray, over_columns: NDArray, out: NDArray) -> None:
     """Line integrals of a batch: padded [slice, row + 2, column], turned [slice, column + 2, row]; out [slice, ray]."""

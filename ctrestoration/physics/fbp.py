@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError
 from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid
+from ctrestoration.physics.kernels import kernels
 
 Mode = Literal["exact", "odl-compat"]
 WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
@@ -88,11 +89,11 @@ def _filter(geometry: Geometry, window: str, mode: str, frequency_scaling: float
         position = np.sin(np.clip(position, -math.pi / 2, math.pi / 2))
     ramp[odd] = -1.0 / (math.pi * position[odd]) ** 2
     ramp[n == 0] = 1.0 / (4.0 * pitch**2)
-    response = np.fft.fft(np.fft.ifftshift(ramp)).real * pitch
+    response: NDArray[Any] = np.fft.fft(np.fft.ifftshift(ramp)).real * pitch
     return (response * _window(window, np.fft.fftfreq(length), frequency_scaling)).astype(np.complex128)
 
 
-def _window(name: str, frequency: NDArray[np.float64], scaling: float) -> NDArray[np.float64]:
+def _window(name: str, frequency: NDArray[Any], scaling: float) -> NDArray[np.float64]:
     """The window over frequencies in cycles per bin; zero above the cut-off."""
     f = np.abs(frequency) / (0.5 * scaling)
     shapes = {
@@ -132,12 +133,8 @@ def _backproject(filtered: NDArray[np.float32], geometry: Geometry, grid: ImageG
     first = 0.5 * (geometry.n_bins - 1) - geometry.offset
     power = 1 if mode == "odl-compat" else 2
     out = np.empty(grid.shape, dtype=np.float32)
-    try:
-        from ctrestoration.physics._numba_kernels import backproject
-    except ImportError:
-        from ctrestoration.physics._numpy_kernels import backproject
     angles = geometry.angles
-    backproject(
+    kernels().backproject(
         filtered, np.cos(angles), np.sin(angles), x, y, kind, distance, first, 1.0 / _pitch(geometry), power, out
     )
     return out

@@ -85,12 +85,13 @@ class Geometry:
     @property
     def angles(self) -> NDArray[np.float64]:
         """View angles in radians."""
-        return self.first_angle + np.arange(self.n_views) * (self.arc / self.n_views)
+        return np.asarray(self.first_angle + np.arange(self.n_views) * (self.arc / self.n_views), dtype=np.float64)
 
     @property
     def bins(self) -> NDArray[np.float64]:
-        """Centers of the bins in units of `pitch` times one: mm or radians from the central ray."""
-        return (np.arange(self.n_bins) - 0.5 * (self.n_bins - 1) + self.offset) * self.pitch
+        """Centers of the bins in mm or radians (as `pitch`), from the central ray."""
+        places = np.arange(self.n_bins) - 0.5 * (self.n_bins - 1) + self.offset
+        return np.asarray(places * self.pitch, dtype=np.float64)
 
     def rays(self) -> NDArray[np.float64]:
         """The ray table [view, bin, 3]: (cos phi, sin phi, s in mm)."""
@@ -99,10 +100,8 @@ class Geometry:
     @property
     def field_radius(self) -> float:
         """Radius in mm of the circle around the isocenter that every view sees whole."""
-        s = np.abs(self.rays()[0, :, 2])
-        edges = self.bins
-        sides = [s[side] for side in (0, -1) if (edges[0] < 0) == (side == 0)]
-        return float(min(s[0], s[-1])) if edges[0] * edges[-1] < 0 and sides else 0.0
+        s = self.rays()[0, :, 2]
+        return float(max(min(-s.min(), s.max()), 0.0))
 
     def truncated_fraction(self, grid: ImageGrid) -> float:
         """Share of the pixels of a grid that some view does not see (0..1)."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError
+from ctrestoration.physics.kernels import kernels
 from ctrestoration.physics.materials import material
 from ctrestoration.physics.spectra import Spectrum
 
@@ -43,7 +44,7 @@ def polychromatic(
         raise InputError(f"Line integrals of the materials must have one shape, not {sorted(shapes)}.")
     shape = shapes.pop()
     paths = np.stack([np.asarray(values, dtype=np.float32).ravel() for values in integrals.values()])
-    present = paths.any(axis=1)
+    present = np.asarray(paths.any(axis=1))
     if not present.any():
         return np.zeros(shape, dtype=np.float32)
     names = [name for name, there in zip(integrals, present, strict=True) if there]
@@ -52,11 +53,7 @@ def polychromatic(
     out = np.empty(paths.shape[1], dtype=np.float32)
     paths = np.ascontiguousarray(paths[present])
     weights = spectrum.weights.astype(np.float32)
-    try:
-        from ctrestoration.physics._numba_kernels import polychromatic as kernel
-    except ImportError:
-        from ctrestoration.physics._numpy_kernels import polychromatic as kernel
-    kernel(paths, ratios.astype(np.float32), weights, out)
+    kernels().polychromatic(paths, ratios.astype(np.float32), weights, out)
     return out.reshape(shape)
 
 
@@ -69,7 +66,7 @@ class WaterCorrection:
     def __call__(self, integrals: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply to polychromatic line integrals, any shape."""
         c1, c2, c3 = (np.float32(c) for c in self.coefficients)
-        return integrals * (c1 + integrals * (c2 + integrals * c3))
+        return np.asarray(integrals * (c1 + integrals * (c2 + integrals * c3)), dtype=np.float32)
 
 
 def water_correction(spectrum: Spectrum, *, reference_kev: float = REFERENCE_KEV) -> WaterCorrection:

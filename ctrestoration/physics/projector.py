@@ -5,17 +5,14 @@ Joseph, "An improved algorithm for reprojecting rays through pixel images", IEEE
 
 from __future__ import annotations
 
-import warnings
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.errors import CTRestorationWarning, InputError
+from ctrestoration.errors import InputError
 from ctrestoration.physics.geometry import Geometry, ImageGrid
-
-Engine = Literal["auto", "numba", "numpy"]
-_NOTICED: set[str] = set()
+from ctrestoration.physics.kernels import Engine, kernels
 
 
 class Projector:
@@ -32,7 +29,8 @@ class Projector:
         self, geometry: Geometry, grid: ImageGrid, *, threads: int | None = None, engine: Engine = "auto"
     ) -> None:
         self.geometry, self.grid, self.threads = geometry, grid, threads
-        self.engine = _engine(engine)
+        self.engine = engine
+        kernels(engine)
         self._steps, self._over_columns = _step_table(geometry, grid)
 
     def forward(self, images: NDArray[Any]) -> NDArray[np.float32]:
@@ -84,16 +82,10 @@ class Projector:
         return arrays.reshape(-1, *shape), arrays.shape[:-2]
 
     def _kernels(self) -> Any:
-        if self.engine == "numpy":
-            from ctrestoration.physics import _numpy_kernels
-
-            return _numpy_kernels
-        import numba
-
-        from ctrestoration.physics import _numba_kernels
-
-        numba.set_num_threads(min(self.threads or numba.config.NUMBA_NUM_THREADS, numba.config.NUMBA_NUM_THREADS))
-        return _numba_kernels
+        chosen = kernels(self.engine)
+        if self.threads is not None and hasattr(chosen, "set_threads"):
+            chosen.set_threads(self.threads)
+        return chosen
 
 
 def _step_table(geometry: Geometry, grid: ImageGrid) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -112,20 +104,3 @@ def _step_table(geometry: Geometry, grid: ImageGrid) -> tuple[NDArray[np.float64
         )
     steps = [np.where(over_columns, a, b) for a, b in zip(columns_steps, rows_steps, strict=True)]
     return np.stack(steps, axis=-1), over_columns
-
-
-def _engine(engine: Engine) -> str:
-    if engine not in ("auto", "numba", "numpy"):
-        raise InputError(f"Unknown projector engine {engine!r}: choose auto, numba or numpy.")
-    if engine != "auto":
-        return engine
-    try:
-        import numba  # noqa: F401
-    except ImportError:
-        if "numba" not in _NOTICED:
-            _NOTICED.add("numba")
-            warnings.warn(
-                "numba is not installed: projections run on numpy, several times slower.", CTRestorationWarning, 3
-            )
-        return "numpy"
-    return "numba"

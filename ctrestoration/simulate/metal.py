@@ -176,7 +176,7 @@ class _Scan:
         )
         projections = self.projector.forward(maps)
         integrals = {"water": projections[0], "cortical bone": projections[1]}
-        trace = (projections[2:] > 0).any(axis=0) if metal else np.zeros(projections[0].shape, dtype=bool)
+        trace: NDArray[np.bool_] = np.asarray((projections[2:] > 0).any(axis=0))
         edge = trace & ~_inner(trace)
         for name, path in zip(metal, projections[2:], strict=True):
             softened = np.where(edge, path / np.float32(self.settings.metal_edge), path)

@@ -1,0 +1,105 @@
+"""The spine and its implants in 3D, drawn offscreen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration.errors import MissingDependencyError
+from ctrestoration.volume import Grid
+
+_BONE, _METAL = (0.90, 0.84, 0.70), (0.62, 0.70, 0.80)
+_BACKGROUND = (0.063, 0.071, 0.078)
+
+
+def render_construct(
+    bone: NDArray[np.bool_], metal: NDArray[np.float32], grid: Grid, size: tuple[int, int] = (640, 640)
+) -> NDArray[np.uint8]:
+    """Metal in see-through bone, seen from behind, above and the patient's left.
+
+    Args:
+        bone: bool [z, y, x].
+        metal: fraction 0..1 [z, y, x].
+        grid: where the voxels lie.
+        size: (width, height) of the picture in pixels.
+
+    Returns:
+        RGB, uint8 [row, column, 3].
+
+    Raises:
+        MissingDependencyError: VTK is not installed.
+    """
+    try:
+        import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
+        from vtkmodules.util.numpy_support import vtk_to_numpy
+        from vtkmodules.vtkRenderingCore import vtkRenderer, vtkRenderWindow, vtkWindowToImageFilter
+    except ImportError as error:
+        raise MissingDependencyError("vtk", "imaging", "Drawing in 3D") from error
+    from scipy.ndimage import gaussian_filter
+
+    renderer = vtkRenderer()
+    renderer.SetBackground(*_BACKGROUND)
+    renderer.AddActor(_surface(gaussian_filter(bone.astype(np.float32), 0.7), grid, _BONE, opacity=0.45))
+    renderer.AddActor(_surface(metal, grid, _METAL, opacity=1.0))
+    renderer.SetUseDepthPeeling(True)
+    renderer.SetMaximumNumberOfPeels(6)
+    camera = renderer.GetActiveCamera()
+    camera.SetPosition(0.55, 1.0, 0.35)  # LPS: from the left, from behind, from above
+    camera.SetFocalPoint(0, 0, 0)
+    camera.SetViewUp(0, 0, 1)
+    renderer.ResetCamera()
+    camera.Zoom(1.35)
+    renderer.ResetCameraClippingRange()
+    window = vtkRenderWindow()
+    window.SetOffScreenRendering(True)
+    window.SetAlphaBitPlanes(True)
+    window.SetMultiSamples(0)
+    window.SetSize(*size)
+    window.AddRenderer(renderer)
+    window.Render()
+    grab = vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    image = grab.GetOutput()
+    width, height, _ = image.GetDimensions()
+    pixels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)
+    window.Finalize()
+    return np.ascontiguousarray(pixels[::-1, :, :3])
+
+
+def _surface(values: NDArray[np.float32], grid: Grid, color: tuple[float, float, float], opacity: float) -> Any:
+    """An actor of the 0.5 surface, in patient space."""
+    from vtkmodules.util.numpy_support import numpy_to_vtk
+    from vtkmodules.vtkCommonDataModel import vtkImageData
+    from vtkmodules.vtkCommonMath import vtkMatrix4x4
+    from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D, vtkPolyDataNormals, vtkWindowedSincPolyDataFilter
+    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper
+
+    image = vtkImageData()
+    image.SetDimensions(*values.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values).ravel(), deep=True))
+    contour = vtkFlyingEdges3D()
+    contour.SetInputData(image)
+    contour.SetValue(0, 0.5)
+    smooth = vtkWindowedSincPolyDataFilter()
+    smooth.SetInputConnection(contour.GetOutputPort())
+    smooth.SetNumberOfIterations(12)
+    smooth.SetPassBand(0.1)
+    normals = vtkPolyDataNormals()
+    normals.SetInputConnection(smooth.GetOutputPort())
+    mapper = vtkPolyDataMapper()
+    mapper.SetInputConnection(normals.GetOutputPort())
+    mapper.ScalarVisibilityOff()
+    actor = vtkActor()
+    actor.SetMapper(mapper)
+    matrix = vtkMatrix4x4()
+    matrix.DeepCopy(grid.affine.ravel().tolist())
+    actor.SetUserMatrix(matrix)
+    look = actor.GetProperty()
+    look.SetColor(*color)
+    look.SetOpacity(opacity)
+    look.SetSpecular(0.3)
+    return actor
