@@ -150,7 +150,7 @@ def test_tissues_have_their_hounsfield_units():
         assert mask.any(), name
         return float(phantom.volume.array[mask].mean())
 
-    assert mean("fat") == pytest.approx(-100, abs=8)
+    assert mean("subcutaneous_fat") == pytest.approx(-100, abs=8)
     assert 85 < mean("liver") < 115
     assert mean("lung_left") < -700
     assert 90 < mean("spleen") < 120

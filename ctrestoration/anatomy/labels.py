@@ -37,8 +37,8 @@ _ORGANS = {
 }  # fmt: skip
 _RIBS = {91 + n: f"rib_left_{n}" for n in range(1, 13)} | {103 + n: f"rib_right_{n}" for n in range(1, 13)}
 _OWN = {
-    200: "spinal_canal", 201: "lung_left", 202: "lung_right", 203: "lung_vessels", 210: "muscle", 211: "fat",
-    212: "skin", 213: "mesenteric_vessels", 220: "table",
+    200: "spinal_canal", 201: "lung_left", 202: "lung_right", 203: "lung_vessels", 210: "muscle",
+    211: "subcutaneous_fat", 212: "skin", 213: "mesenteric_vessels", 214: "visceral_fat", 220: "table",
 }  # fmt: skip
 _DISC_BASE = 230
 

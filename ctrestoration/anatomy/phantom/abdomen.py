@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def paint_organs(
     liver = _liver(trunk, generator).within(room, 3.0)
     canvas.paint(liver, tissue(102.0 if bright else 56.0, 3.5, 5.0), NAME_ID["liver"])
     canvas.paint(_liver_vessels(trunk, generator), vein - 8 if bright else 46.0, only=(NAME_ID["liver"],))
-    spleen = ellipsoid(trunk.at_spine(95, 0, 120), (29, 50, 54), _turn(0.35, -0.25)).within(room, 3.0)
+    spleen = ellipsoid(trunk.at_spine(98, 4, 122), (33, 54, 58), _turn(0.35, -0.25)).within(room, 3.0)
     canvas.paint(spleen, tissue(108.0 if bright else 47.0, 3.0, 4.0), NAME_ID["spleen"])
     for side, name in ((1, "left"), (-1, "right")):
         _paint_kidney(canvas, trunk, patient, side, name, noise)
@@ -46,7 +47,7 @@ def paint_organs(
     duodenum = tube(_line(trunk, [(58, -38, -72), (40, -52, -52), (10, -50, -42), (-8, -20, -44), (-2, 18, -48)]), 10.5)
     canvas.paint(duodenum, 62.0 if bright else 42.0, NAME_ID["duodenum"])
     canvas.paint(duodenum.grown(-3.0), 22.0)
-    gallbladder = ellipsoid(trunk.at_spine(-62, -88, 44), (14, 18, 26), _turn(0.4, 0.3))
+    gallbladder = ellipsoid(trunk.at_spine(-62, -88, 44), (14, 18, 26), _turn(0.4, 0.3)).within(room, 3.0)
     canvas.paint(gallbladder, 62.0 if bright else 40.0, NAME_ID["gallbladder"])
     canvas.paint(gallbladder.grown(-1.8), 8.0)
     return liver
@@ -118,13 +119,13 @@ def _below_diaphragm(trunk: Trunk) -> Shape:
 def _liver(trunk: Trunk, generator: np.random.Generator) -> Shape:
     size = float(generator.uniform(0.93, 1.06))
     right = ellipsoid(trunk.at_spine(-82, -34, 122), np.array([62, 84, 92]) * size, _turn(0.15, 0.12))
-    left = ellipsoid(trunk.at_spine(-6, -84, 134), np.array([66, 42, 46]) * size, _turn(-0.2, 0.15))
+    left = ellipsoid(trunk.at_spine(-14, -78, 130), np.array([72, 50, 54]) * size, _turn(-0.2, 0.15))
     tip = ellipsoid(trunk.at_spine(-96, -46, 52), np.array([36, 50, 64]) * size, _turn(0.1, 0.1))
     solid = blend([right, left, tip], 18.0)
     # The hilum and the beds of gallbladder and right kidney.
     notch = ellipsoid(trunk.at_spine(-34, -44, 84), (17, 15, 22))
     kidney = _kidney(trunk, size, -1).grown(5.0)
-    fissure = tube(np.array([trunk.at_spine(-22, -120, 120), trunk.at_spine(-20, -78, 96)]), [4.0, 7.0])
+    fissure = tube(np.array([trunk.at_spine(-22, -120, 120), trunk.at_spine(-20, -78, 96)]), [2.5, 4.0])
     return solid.minus(notch, kidney, fissure)
 
 
@@ -180,7 +181,7 @@ def _lobulated(noise: SolidNoise, mean: float) -> Any:
     return value
 
 
-def _line(trunk: Trunk, rows: list[tuple[float, float, float]]) -> Vector:
+def _line(trunk: Trunk, rows: Sequence[tuple[float, float, float]]) -> Vector:
     return np.array([trunk.at_spine(x, y, z) for z, x, y in rows])
 
 

@@ -98,6 +98,7 @@ def _small_bowel(trunk: Trunk, generator: np.random.Generator) -> list[Loop]:
     """Loops laid in rows through the middle of the abdomen, each shifted and bent at random."""
     loops = []
     rows = [(x, y, z) for z in (30, 5, -20, -45, -70, -95, -120) for y in (-58, -82, -106) for x in (-62, -22, 20, 60)]
+    rows += [(x, y, z) for z in (80, 58) for y in (-48, -72) for x in (34, 66)]  # jejunum, under the stomach
     for x, y, z in rows:
         if generator.random() < 0.14:
             continue
@@ -154,10 +155,10 @@ def _colon(trunk: Trunk, generator: np.random.Generator) -> list[Loop]:
 
 
 def _stomach(trunk: Trunk, generator: np.random.Generator) -> Loop:
-    rows = [(146, 52, -62), (118, 60, -78), (88, 52, -96), (66, 28, -102), (60, -2, -94), (62, -28, -82)]
+    rows = [(150, 52, -44), (120, 58, -58), (88, 54, -84), (66, 28, -98), (60, -2, -94), (62, -28, -82)]
     path = _curve([trunk.at_spine(x, y, z) for z, x, y in rows])
     path[:, 1] = np.maximum(path[:, 1], [trunk.cavity.at(point[2])[1] + 26 for point in path])
-    radii = np.interp(np.linspace(0, 1, len(path)), [0, 0.25, 0.55, 0.8, 1], [30, 33, 25, 17, 12])
+    radii = np.interp(np.linspace(0, 1, len(path)), [0, 0.25, 0.55, 0.8, 1], [35, 38, 28, 19, 13])
     return Loop(path, radii * generator.uniform(0.85, 1.1), generator.uniform(0.25, 0.6), False, NAME_ID["stomach"])
 
 

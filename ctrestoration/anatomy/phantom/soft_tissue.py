@@ -36,11 +36,11 @@ def paint_wall(canvas: Canvas, trunk: Trunk, noise: SolidNoise) -> None:
         if not (skin < 4).any():
             continue
         canvas.paint_box(box, skin, SKIN_HU, NAME_ID["skin"])
-        canvas.paint_box(box, skin + np.float32(_SKIN_MM), fat, NAME_ID["fat"])
+        canvas.paint_box(box, skin + np.float32(_SKIN_MM), fat, NAME_ID["subcutaneous_fat"])
         wall = trunk.wall.distance(box.x, box.y, box.z)
         cavity = trunk.cavity.distance(box.x, box.y, box.z)
         _paint_muscle_wall(canvas, box, trunk, wall, cavity, noise)
-        canvas.paint_box(box, cavity, mesentery, NAME_ID["fat"])
+        canvas.paint_box(box, cavity, mesentery, NAME_ID["visceral_fat"])
 
 
 def _paint_muscle_wall(canvas: Canvas, box: Box, trunk: Trunk, wall: Array, cavity: Array, noise: SolidNoise) -> None:
@@ -56,7 +56,7 @@ def _paint_muscle_wall(canvas: Canvas, box: Box, trunk: Trunk, wall: Array, cavi
             plane = np.maximum(plane, np.exp(-((off / np.float32(0.9)) ** 2)) * side)
         # Linea alba and the gaps beside the rectus.
         front = np.clip(-(y + 40) / 20, 0, 1)
-        for at, width in ((0.0, 2.2), (61.0, 3.0)):
+        for at, width in ((0.0, 1.4), (61.0, 1.9)):
             plane = np.maximum(plane, np.exp(-(((np.abs(x) - np.float32(at)) / np.float32(width)) ** 2)) * front)
         hu = MUSCLE_HU + 4 * noise(x, y, z, (3.0, 3.0, 9.0))
         return hu + (FAT_HU - hu) * np.float32(0.9) * plane
@@ -67,7 +67,7 @@ def _paint_muscle_wall(canvas: Canvas, box: Box, trunk: Trunk, wall: Array, cavi
     reach = np.clip(88 - np.float32(0.45) * np.maximum(box.z - 40, 0), 56, 88)
     bay = ellipse_distance(box.x, behind - 44, reach, np.float32(38))
     pocket = np.maximum(np.maximum(wall + np.float32(4.5), np.float32(14) - behind), bay)
-    canvas.paint_box(box, pocket, FAT_HU + 4, NAME_ID["fat"])
+    canvas.paint_box(box, pocket, FAT_HU + 4, NAME_ID["visceral_fat"])
 
 
 def paint_muscles(canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNoise) -> None:
@@ -82,6 +82,7 @@ def paint_muscles(canvas: Canvas, trunk: Trunk, patient: Patient, noise: SolidNo
     for side, name in ((1, "left"), (-1, "right")):
         canvas.paint(_quadratus(trunk, side), lean, NAME_ID["muscle"])
         canvas.paint(_latissimus(trunk, side), lean, NAME_ID["muscle"])
+        canvas.paint(_crus(trunk, side), lean, NAME_ID["muscle"])
         for column in _back_columns(trunk, patient, side):
             canvas.paint(column, muscle, NAME_ID[f"autochthon_{name}"])
         canvas.paint(_psoas(trunk, patient, side), lean, NAME_ID[f"iliopsoas_{name}"])
@@ -125,8 +126,8 @@ def _back_columns(trunk: Trunk, patient: Patient, side: int) -> list[Shape]:
         (330, 25, 42),
         (420, 20, 32),
     ]
-    radii_inner = np.array([6, 12, 13.5, 13, 10, 8, 8, 9]) * size
-    radii_outer = np.array([8, 16, 19.5, 19, 13, 9.5, 9, 9]) * size
+    radii_inner = np.array([6, 12, 13.5, 13, 11, 10, 9.5, 9]) * size
+    radii_outer = np.array([8, 16, 19.5, 19, 15, 13, 12, 11]) * size
     return [
         tube(_through(trunk, inner, side), radii_inner, (0.9, 1.1, 1)),
         tube(_through(trunk, outer, side), radii_outer, (1.18, 0.92, 1)),
@@ -142,6 +143,12 @@ def _latissimus(trunk: Trunk, side: int) -> Shape:
     """A thin sheet over the back of the ribs."""
     rows = [(40, 92, 30), (100, 96, 36), (170, 104, 38), (240, 108, 32)]
     return tube(_through(trunk, rows, side), [5, 7, 9, 11], (1.6, 0.7, 1))
+
+
+def _crus(trunk: Trunk, side: int) -> Shape:
+    """The diaphragm's crus beside the aorta."""
+    rows = [(40, 15, -22), (80, 20, -22), (115, 24, -28), (150, 27, -42)]
+    return tube(_through(trunk, rows, side), [3.0, 4.5, 5.0, 3.0], (0.8, 1.5, 1))
 
 
 def _psoas(trunk: Trunk, patient: Patient, side: int) -> Shape:

@@ -223,6 +223,6 @@ def spongiosa(
     x, y, z = local
     voxel = float(np.prod(canvas.grid.spacing)) ** (1 / 3)
     fine = noise(x, y, z, (0.9, 0.9, 2.2)) * np.float32(46 / (0.7 + 0.5 * voxel))
-    slow = noise(x, y, z, 4.5) * np.float32(26)
+    slow = noise(x, y, z, (2.6, 2.6, 4.5)) * np.float32(34)
     base = np.float32(mean_hu) * (np.float32(1.15) - np.float32(0.15) * inside)
     return base + (fine + slow) * np.float32(0.5 + mean_hu / 320)

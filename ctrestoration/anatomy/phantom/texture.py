@@ -56,7 +56,7 @@ def scan_noise(
     fy = fft.fftfreq(rows, spacing[1])[:, None]
     fx = fft.rfftfreq(columns, spacing[0])[None, :]
     frequency = np.hypot(fx, fy)
-    power = (frequency + 0.02) * np.exp(-((frequency / 0.42) ** 2))
+    power = (frequency + 0.02) * np.exp(-((frequency / 0.30) ** 2))
     weight = np.sqrt(power).astype(np.float32)
     full = np.concatenate([weight, weight[:, 1 : columns - weight.shape[1] + 1]], axis=1)
     weight *= np.float32(sd / np.sqrt(np.mean(full**2)))

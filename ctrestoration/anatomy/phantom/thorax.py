@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,7 +27,7 @@ def paint_chest(
     """Paint mediastinum, heart, lungs and their vessels."""
     artery, vein = blood_hu(patient)
     heart_turn = _turn_z(0.6)
-    heart = ellipsoid(trunk.at_spine(26, -92, 208), (58, 42, 46), heart_turn)
+    heart = ellipsoid(trunk.at_spine(26, -80, 200), (56, 42, 46), heart_turn).within(_room(trunk), 4.0)
     low, high = np.array([-190.0, -190.0, 70.0]), np.array([190.0, 130.0, _TOP + 12])
     for box in canvas.boxes(low, high):
         lungs = _lung_distance(trunk, heart, box)
@@ -41,7 +43,11 @@ def paint_chest(
             half = np.maximum(lungs, -side * box.x)
             canvas.paint_box(box, half, air, NAME_ID[name])
     canvas.paint(heart, 0.5 * (artery + vein) - 12 if patient.contrast else 40.0, NAME_ID["heart"])
-    canvas.paint(ellipsoid(trunk.at_spine(24, -98, 204), (32, 22, 28), heart_turn), vein if patient.contrast else 42.0)
+    canvas.paint(
+        ellipsoid(trunk.at_spine(24, -83, 197), (32, 22, 28), heart_turn).within(heart, 8.0),
+        vein if patient.contrast else 42.0,
+    )
+    _paint_great_vessels(canvas, trunk, artery, vein)
     lungs_only = (NAME_ID["lung_left"], NAME_ID["lung_right"])
     canvas.paint(_lung_vessels(trunk, generator), vein - 60 if patient.contrast else 20.0, only=lungs_only)
     canvas.paint(tube(_line(trunk, [(350, 0, -38), (285, 0, -34)]), [10, 9]), 40.0)
@@ -102,6 +108,23 @@ def rib_path(trunk: Trunk, spine: Spine, number: int, side: int) -> Vector:
     return np.array(points)
 
 
+def _paint_great_vessels(canvas: Canvas, trunk: Trunk, artery: float, vein: float) -> None:
+    """Ascending aorta and arch, pulmonary trunk with its main branches, superior vena cava, brachiocephalic veins."""
+    arch = [(222, 6, -78), (255, 0, -76), (283, 2, -66), (298, 10, -48), (300, 20, -32), (292, 24, -27)]
+    lungs = [(225, 24, -96), (252, 18, -82), (264, 8, -66)]
+    canvas.paint(tube(_line(trunk, lungs), [14, 14, 12]), vein, NAME_ID["heart"])
+    for side in (1, -1):
+        canvas.paint(tube(_line(trunk, [(264, 8, -66), (258, side * 36, -48)]), [10, 8]), vein)
+    canvas.paint(tube(_line(trunk, arch), [15, 15.5, 14.5, 13.5, 13, 12.5]), artery, NAME_ID["aorta"])
+    canvas.paint(tube(_line(trunk, [(228, -26, -66), (270, -24, -62), (315, -22, -54)]), [10, 9.5, 8.5]), vein)
+    for side in (1, -1):
+        canvas.paint(tube(_line(trunk, [(312, -20, -56), (325, side * 26, -52), (350, side * 34, -42)]), 6.0), vein)
+
+
+def _room(trunk: Trunk) -> Shape:
+    return Shape(trunk.cavity.distance, np.array([-190.0, -190.0, 70.0]), np.array([190.0, 130.0, _TOP + 12]))
+
+
 def _lung_distance(trunk: Trunk, heart: Shape, box: Box) -> Array:
     return _lungs(trunk, heart).distance(box.x, box.y, box.z)
 
@@ -160,7 +183,7 @@ def _scapula(trunk: Trunk, side: int) -> Shape:
     return union([*sheets, ridge])
 
 
-def _line(trunk: Trunk, rows: list[tuple[float, float, float]]) -> Vector:
+def _line(trunk: Trunk, rows: Sequence[tuple[float, float, float]]) -> Vector:
     return np.array([trunk.at_spine(x, y, z) for z, x, y in rows])
 
 

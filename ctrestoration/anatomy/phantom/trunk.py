@@ -25,10 +25,10 @@ _ROWS = np.array(
         (-70, 141, -104, 64, 26, 11, 6),
         (0, 131, -107, 71, 19, 10, 23),
         (60, 131, -110, 70, 18, 10, 27),
-        (120, 137, -113, 66, 17, 12, 44),
-        (200, 142, -108, 64, 17, 15, 50),
-        (280, 136, -86, 60, 20, 16, 46),
-        (340, 140, -58, 57, 60, 16, 36),
+        (120, 137, -113, 68, 17, 12, 34),
+        (200, 142, -108, 69, 17, 15, 38),
+        (280, 136, -86, 66, 20, 16, 35),
+        (340, 140, -58, 62, 60, 16, 28),
         (420, 95, -30, 50, 45, 20, 20),
         (520, 60, -20, 45, 30, 20, 10),
     ],
@@ -100,11 +100,15 @@ class Trunk:
     def diaphragm(self, x: Array, y: Array) -> Array:
         """Height of the diaphragm over points of the cavity: a dome on each side, deepest recess behind."""
         heights = []
-        for center_x, center_y, peak, width in ((-68.0, -42.0, 186.0, 74.0), (66.0, -40.0, 174.0, 72.0)):
+        for center_x, center_y, peak, width in (
+            (-68.0, -42.0, 186.0, 74.0),
+            (66.0, -40.0, 174.0, 72.0),
+            (6.0, -70.0, 164.0, 60.0),
+        ):
             p, q = (x - np.float32(center_x)) / np.float32(width), (y - np.float32(center_y)) / np.float32(92.0)
             r2 = p * p + q * q
             heights.append(np.float32(peak) - 62 * r2 * np.sqrt(r2) - 16 * np.maximum(q, 0) * r2)
-        return np.maximum(*heights)
+        return np.maximum(np.maximum(heights[0], heights[1]), heights[2])
 
 
 def build_trunk(patient: Patient, spine: Spine) -> Trunk:

@@ -178,7 +178,7 @@ def _processes(
         flip = np.array([side, 1.0, 1.0])
         if level.startswith("T") and level not in ("T12",):
             root, tip = (lateral + 1.0, mid + 6.5, root_z - 1.5), (m.process_span, mid + 16.0, root_z + 3.0)
-            transverse.append(capsule(flip * root, flip * tip, 4.6, 4.2))
+            transverse.append(capsule(flip * root, flip * tip, 5.0, 4.8))
         elif level == "T12":
             root, tip = (lateral + 1.0, mid + 6.0, root_z - 3.0), (m.process_span, mid + 10.0, root_z - 2.0)
             transverse.append(capsule(flip * root, flip * tip, 5.0, 4.0))

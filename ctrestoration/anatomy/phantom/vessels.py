@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -58,15 +60,19 @@ def paint_vessels(canvas: Canvas, trunk: Trunk, patient: Patient, generator: np.
     canvas.paint(tube(aorta_line, radii + 1.4), 45.0, NAME_ID["aorta"])
     canvas.paint(tube(aorta_line, radii), artery, NAME_ID["aorta"])
     mesenteric = _line(trunk, [(66, 8, -48), (40, 5, -62), (0, -2, -70), (-40, -14, -72)])
-    canvas.paint(tube(mesenteric, [3.6, 3.4, 3.0, 2.4]), artery)
-    canvas.paint(tube(mesenteric + np.array([-11.0, 2.0, 0.0]), [5.0, 4.6, 4.0, 3.0]), vein)
+    fat = (NAME_ID["visceral_fat"],)
+    canvas.paint(tube(mesenteric, [3.6, 3.4, 3.0, 2.4]), artery, only=fat)
+    canvas.paint(tube(mesenteric + np.array([-11.0, 2.0, 0.0]), [5.0, 4.6, 4.0, 3.0]), vein, only=fat)
     _paint_plaques(canvas, aorta_line, radii, patient, generator)
     canvas.paint(
-        _mesenteric_branches(trunk, generator), vein - 15, NAME_ID["mesenteric_vessels"], only=(NAME_ID["fat"],)
+        _mesenteric_branches(trunk, generator),
+        vein - 15,
+        NAME_ID["mesenteric_vessels"],
+        only=(NAME_ID["visceral_fat"],),
     )
 
 
-def _line(trunk: Trunk, rows: list[tuple[float, float, float]]) -> Vector:
+def _line(trunk: Trunk, rows: Sequence[tuple[float, float, float]]) -> Vector:
     return np.array([trunk.at_spine(x, y, z) for z, x, y in rows])
 
 
