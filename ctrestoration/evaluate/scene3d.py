@@ -34,11 +34,14 @@ def render_construct(
     try:
         import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
         from vtkmodules.util.numpy_support import vtk_to_numpy
+        from vtkmodules.vtkCommonCore import vtkLogger
         from vtkmodules.vtkRenderingCore import vtkRenderer, vtkRenderWindow, vtkWindowToImageFilter
     except ImportError as error:
         raise MissingDependencyError("vtk", "imaging", "Drawing in 3D") from error
     from scipy.ndimage import gaussian_filter
 
+    # Without an X server VTK says so and then draws by EGL or in software: the picture is there, the noise need not be.
+    vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_ERROR)
     renderer = vtkRenderer()
     renderer.SetBackground(*_BACKGROUND)
     renderer.AddActor(_surface(gaussian_filter(bone.astype(np.float32), 0.7), grid, _BONE, opacity=0.45))

@@ -71,31 +71,64 @@ def backproject(
     power: int,
     out: NDArray,
 ) -> None:
-    """Pixel-driven backprojection of one slice; kind 0 parallel, 1 flat fan, 2 curved fan. One thread a row."""
+    """Pixel-driven backprojection of one slice; kind 0 parallel, 1 flat fan, 2 curved fan. One thread a row.
+
+    Views are the middle loop and columns the inner one: a row of pixels reads neighboring bins of one view, which
+    stay in the first-level cache. Positions are float64 where they are made and float32 from then on.
+    """
     n_views, n_bins = filtered.shape
     for row in numba.prange(out.shape[0]):
-        for column in range(out.shape[1]):
-            total = 0.0
-            for view in range(n_views):
-                c, s = cosines[view], sines[view]
-                across = x[column] * c + y[row] * s
-                weight = 1.0
-                place = across
-                if kind != 0:
-                    along = distance - x[column] * s + y[row] * c
-                    if kind == 1:
-                        u = along / distance
-                        place = across / u
-                        weight = 1.0 / (u * u) if power == 2 else 1.0 / u
-                    else:
-                        place = np.arctan2(across, along)
-                        weight = 1.0 / (across * across + along * along)
-                position = first + place * per_pitch
-                low = int(np.floor(position))
-                if 0 <= low < n_bins - 1:
-                    share = position - low
-                    total += weight * (filtered[view, low] * (1.0 - share) + filtered[view, low + 1] * share)
-            out[row, column] = total
+        totals = np.zeros(out.shape[1], dtype=np.float32)
+        for view in range(n_views):
+            c, s = cosines[view], sines[view]
+            bins = filtered[view]
+            if kind == 0:
+                _add_parallel(totals, bins, n_bins, first + 1.0 + y[row] * s * per_pitch, x, c * per_pitch)
+            elif kind == 1:
+                _add_flat(totals, bins, n_bins, first + 1.0, x, y[row], c, s, distance, per_pitch, power)
+            else:
+                _add_arc(totals, bins, n_bins, first + 1.0, x, y[row], c, s, distance, per_pitch)
+        out[row] = totals
+
+
+@numba.njit(cache=True, inline="always")
+def _read(bins: NDArray, n_bins: int, position: float) -> float:
+    """Linear interpolation at a position shifted by one bin, so that truncation is rounding down; 0 outside."""
+    place = int(position)
+    low = place - 1
+    if position < 1.0 or low >= n_bins - 1:
+        return np.float32(0.0)
+    share = np.float32(position - place)
+    return bins[low] + share * (bins[low + 1] - bins[low])
+
+
+@numba.njit(cache=True)
+def _add_parallel(totals: NDArray, bins: NDArray, n_bins: int, start: float, x: NDArray, slope: float) -> None:
+    for column in range(totals.shape[0]):
+        totals[column] += _read(bins, n_bins, start + x[column] * slope)
+
+
+@numba.njit(cache=True)
+def _add_flat(
+    totals: NDArray, bins: NDArray, n_bins: int, first: float, x: NDArray, y: float,
+    c: float, s: float, distance: float, per_pitch: float, power: int,
+) -> None:  # fmt: skip
+    for column in range(totals.shape[0]):
+        inverse = distance / (distance - x[column] * s + y * c)
+        value = _read(bins, n_bins, first + (x[column] * c + y * s) * inverse * per_pitch)
+        weight = np.float32(inverse * inverse if power == 2 else inverse)
+        totals[column] += weight * value
+
+
+@numba.njit(cache=True)
+def _add_arc(
+    totals: NDArray, bins: NDArray, n_bins: int, first: float, x: NDArray, y: float,
+    c: float, s: float, distance: float, per_pitch: float,
+) -> None:  # fmt: skip
+    for column in range(totals.shape[0]):
+        across, along = x[column] * c + y * s, distance - x[column] * s + y * c
+        value = _read(bins, n_bins, first + np.arctan2(across, along) * per_pitch)
+        totals[column] += np.float32(1.0 / (across * across + along * along)) * value
 
 
 @numba.njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz", "arcp"})

@@ -47,8 +47,8 @@ class ImageGrid:
     def coordinates(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(x of every column, y of every row) in mm; y falls with the row index."""
         rows, columns = self.shape
-        x = (np.arange(columns) - 0.5 * (columns - 1)) * self.spacing[1]
-        y = (0.5 * (rows - 1) - np.arange(rows)) * self.spacing[0]
+        x = np.asarray((np.arange(columns) - 0.5 * (columns - 1)) * self.spacing[1], dtype=np.float64)
+        y = np.asarray((0.5 * (rows - 1) - np.arange(rows)) * self.spacing[0], dtype=np.float64)
         return x, y
 
 
