@@ -1,0 +1,192 @@
+"""Simulation: parity with the public benchmark, physics that must hold, and bad input."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from ctrestoration.control import Control
+from ctrestoration.correct.interpolation import interpolate_trace
+from ctrestoration.errors import Cancelled, InputError
+from ctrestoration.physics.fbp import fbp
+from ctrestoration.physics.materials import material, material_names
+from ctrestoration.physics.noise import detected
+from ctrestoration.physics.polychromatic import polychromatic, water_correction
+from ctrestoration.physics.spectra import spectrum, spectrum_names
+from ctrestoration.simulate.metal import simulate_metal, tissues
+from ctrestoration.volume import Grid, Volume
+
+
+@pytest.fixture(scope="module")
+def patient() -> Volume:
+    y, x = np.mgrid[-40:40, -48:48]
+    hu = np.full((3, 80, 96), -1000, dtype=np.float32)
+    hu[:, (x / 42.0) ** 2 + (y / 34.0) ** 2 < 1] = 40
+    hu[:, x**2 + (y - 10) ** 2 < 6**2] = 600
+    return Volume(hu, Grid.from_parts(hu.shape, (3.0, 3.0, 3.0)), "oval")
+
+
+@pytest.fixture(scope="module")
+def bolt(patient) -> np.ndarray:
+    fraction = np.zeros(patient.grid.shape, dtype=np.float32)
+    fraction[1, 45:55, 46:50] = 1
+    return fraction
+
+
+def test_water_correction_is_the_published_one() -> None:
+    assert water_correction(spectrum("adn-120")).coefficients == pytest.approx(
+        (0.80370341, 0.02301414, -0.0008444), abs=2e-8
+    )
+
+
+@pytest.mark.parametrize("name", spectrum_names())
+def test_water_correction_makes_water_linear(name) -> None:
+    beam = spectrum(name)
+    thickness = np.linspace(0.0, 6.0, 50).astype(np.float32)  # line integrals at 70 keV
+    back = water_correction(beam)(polychromatic({"water": thickness}, beam))
+    assert np.abs(back - thickness).max() < 0.06
+    assert beam.weights.sum() == pytest.approx(1.0)
+    assert beam.energies.max() <= beam.kvp
+
+
+def test_attenuation_at_70_kev_is_nist() -> None:
+    for name, expected in (("water", 0.1929), ("cortical bone", 0.2570), ("titanium", 0.5361), ("iron", 0.8164)):
+        assert material(name).mass_attenuation(70.0)[0] == pytest.approx(expected, rel=2e-3)
+    for name, expected in (("316L", 0.856), ("CoCrMo", 0.939), ("Ti6Al4V", 0.520)):
+        assert material(name).mass_attenuation(70.0)[0] == pytest.approx(expected, rel=6e-3)
+    assert material("gold").density == 19.3
+    assert material("STEEL").name == "316L"
+    assert sum(share for _, share in material("PEEK").mass_fractions) == pytest.approx(1.0, abs=1e-3)
+    assert all(material(name).attenuation(60.0) > 0 for name in material_names())
+
+
+def test_beam_hardening_only_lowers_line_integrals_of_metal() -> None:
+    path = np.linspace(0.1, 5.0, 20).astype(np.float32)
+    hardened = polychromatic({"titanium": path}, spectrum("adn-120"))
+    slope = np.diff(hardened) / np.diff(path)
+    assert (np.diff(slope) < 0).all()
+
+
+def test_tissues_sum_to_the_image_and_part_at_the_published_limits() -> None:
+    hu = np.array([-3000.0, -1000.0, 0.0, 100.0, 800.0, 1500.0, 2500.0], dtype=np.float32)
+    water, bone = tissues(hu, 0.0192)
+    np.testing.assert_allclose(water + bone, 0.0192 * (1 + np.maximum(hu, -1000) / 1000), rtol=1e-6, atol=1e-9)
+    assert (bone[:4] == 0).all()
+    assert (water[5:] == 0).all()
+    assert 0 < bone[4] < water[4] + bone[4]
+
+
+def test_noise_has_the_variance_of_counts() -> None:
+    ideal = np.full((400, 500), 3.0, dtype=np.float32)
+    noisy = detected(ideal, 4096.0, 0.0, (1, 2))
+    assert noisy.var() == pytest.approx(np.exp(3.0) / 4096.0, rel=0.02)
+    assert np.array_equal(noisy, detected(ideal, 4096.0, 0.0, (1, 2)))
+    assert not np.array_equal(noisy, detected(ideal, 4096.0, 0.0, (1, 3)))
+
+
+def test_metal_leaves_other_slices_and_untouched_rays_alone(patient, bolt) -> None:
+    simulation = simulate_metal(patient, {"Ti6Al4V": bolt}, seed=3)
+    acquisition = simulation.acquisition
+    assert np.array_equal(acquisition.image.array[[0, 2]], simulation.reference.array[[0, 2]])
+    assert not acquisition.trace[[0, 2]].any()
+    assert acquisition.trace[1].any()
+    assert acquisition.image.array[1][bolt[1] == 1].min() > 2500
+    plain = simulate_metal(patient, {}, seed=3)
+    outside = ~acquisition.trace[1]
+    difference = np.abs(acquisition.sinogram[1] - plain.acquisition.sinogram[1])[outside]
+    assert difference.max() < 0.02  # the same tissue, another draw of photons at most
+
+
+def test_result_does_not_depend_on_the_slices_beside_it(patient, bolt) -> None:
+    whole = simulate_metal(patient, {"Ti": bolt}, seed=3)
+    again = simulate_metal(patient, {"Ti": bolt}, seed=3)
+    assert np.array_equal(whole.acquisition.sinogram, again.acquisition.sinogram)
+    other = simulate_metal(patient, {"Ti": bolt}, seed=4)
+    assert not np.array_equal(whole.acquisition.sinogram, other.acquisition.sinogram)
+    json.dumps(whole.settings, allow_nan=False)
+
+
+def test_partial_volume_at_the_edge_can_be_left_out(patient, bolt) -> None:
+    soft = simulate_metal(patient, {"Ti": bolt}, photons=None)
+    hard = simulate_metal(patient, {"Ti": bolt}, photons=None, metal_edge=1.0)
+    changed = soft.acquisition.sinogram != hard.acquisition.sinogram
+    assert changed.any()
+    assert not changed[~soft.acquisition.trace].any()
+    runs = changed[1].sum(axis=1)
+    assert runs[soft.acquisition.trace[1].any(axis=1)].max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"implants": {"kryptonite": None}}, "Unknown material 'kryptonite': known ones are water"),
+        ({"fill": 1.5}, r"must lie in 0\.\.1"),
+        ({"fill": -0.5}, r"must lie in 0\.\.1"),
+        ({"twice": True}, "sum above 1"),
+        ({"shape": True}, "fractions have shape"),
+        ({"preset": "gantry"}, "Unknown scanner preset 'gantry': known ones are syndeeplesion-640"),
+        ({"spectrum": "90"}, "Unknown spectrum '90'"),
+        ({"photons": 0.0}, "Photons per bin"),
+        ({"scatter": -1.0}, "Scatter must lie"),
+        ({"foton": 1.0}, "Unknown simulation setting 'foton'"),
+    ],
+)
+def test_bad_input_is_one_sentence(patient, bolt, change, words) -> None:
+    change = dict(change)
+    implants = {"Ti": bolt}
+    if "implants" in change:
+        implants = dict.fromkeys(change.pop("implants"), bolt)
+    if "fill" in change:
+        implants = {"Ti": bolt * np.float32(change.pop("fill"))}
+    if change.pop("twice", False):
+        implants = {"Ti": bolt, "gold": bolt}
+    if change.pop("shape", False):
+        implants = {"Ti": bolt[:1]}
+    with pytest.raises(InputError, match=words):
+        simulate_metal(patient, implants, **change)
+
+
+def test_energy_outside_the_table_is_refused() -> None:
+    with pytest.raises(InputError, match="from 10 to 140 keV"):
+        material("water").mass_attenuation(150.0)
+
+
+def test_cancel_stops_between_slices(patient, bolt) -> None:
+    seen = []
+    with pytest.raises(Cancelled):
+        simulate_metal(
+            patient, {"Ti": bolt}, control=Control(lambda f, m: seen.append(f), cancel=lambda: len(seen) >= 2)
+        )
+    assert len(seen) == 2
+
+
+def test_parity_with_the_public_benchmark(shared_data) -> None:
+    """The spec's targets on the stored slice: sinogram 0.0005 rms, LI image 55 dB, artifact image 48 dB."""
+    import h5py
+
+    folder = shared_data / "syndeeplesion/train/000321_03_01/011"
+    masks = np.load(shared_data / "syndeeplesion/train/masks.npy")
+    with h5py.File(folder / "gt.h5") as file:
+        mu, stored = np.rot90(file["image"][:]), file["poly_sinogram"][:]
+    volume = Volume(((mu - 0.192) / 0.192 * 1000)[None], Grid.from_parts((1, 416, 416), (1.0, 1.0, 1.0)))
+    clean = simulate_metal(volume, {}, photons=None).acquisition.sinogram[0]
+    assert np.sqrt(np.mean((clean - stored) ** 2)) <= 0.0005
+    k = 1
+    metal = np.rot90(masks[..., k]).astype(np.float32)[None]
+    acquisition = simulate_metal(volume, {"titanium": metal}, fbp_mode="odl-compat").acquisition
+    with h5py.File(folder / f"{k}.h5") as file:
+        ma, li, trace = file["ma_CT"][:], file["LI_CT"][:], file["metal_trace"][:] > 0
+    assert not (trace & ~acquisition.trace[0]).any()
+    assert (acquisition.trace[0] & ~trace).sum() <= 10
+    completed = interpolate_trace(acquisition.sinogram[0], acquisition.trace[0])
+    ours_li = np.rot90(fbp(completed, acquisition.geometry, acquisition.image_grid, mode="odl-compat"), -1) * 10
+    ours_ma = np.rot90(0.192 * (1 + acquisition.image.array[0] / 1000), -1)
+    assert _psnr(ours_li, li, masks[..., k]) >= 55
+    assert _psnr(ours_ma, ma, masks[..., k]) >= 48
+
+
+def _psnr(image: np.ndarray, reference: np.ndarray, metal: np.ndarray) -> float:
+    error = (np.clip(image, 0, 0.5) - np.clip(reference, 0, 0.5)) * (metal == 0) / 0.5
+    return float(-10 * np.log10(np.mean(error**2)))

@@ -1,0 +1,94 @@
+"""`ctrestoration simulate metal`: put metal into a CT and see what the scanner makes of it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctrestoration.cli.inputs import add_reading_options
+from ctrestoration.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ctrestoration.volume import Volume
+
+COMMAND = "simulate metal"
+HELP = "put metal into a CT and simulate the scan: artifact, sinograms, and the same scan without metal"
+EXAMPLE = "ctrestoration simulate metal ct.nii.gz --mask metal.nii.gz --material titanium --out simulated"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("input", metavar="IN", help="CT volume in HU, without metal")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--plan", metavar="P", help="implant plan (JSON)")
+    where.add_argument("--mask", metavar="M", help="metal mask or fraction image on the grid of IN")
+    parser.add_argument(
+        "--material", metavar="NAME", default=None, help="of --mask (default: titanium); an unknown name lists them all"
+    )
+    parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
+    parser.add_argument(
+        "--preset", default="syndeeplesion-640", help="scanner; an unknown name lists them all (default: %(default)s)"
+    )
+    parser.add_argument("--spectrum", default="adn-120", help="adn-120, or a tube voltage 80, 100, 120, 140")
+    parser.add_argument(
+        "--photons", type=float, default=2e7, help="per detector bin; 0: no noise (default: %(default)g)"
+    )
+    parser.add_argument("--scatter", type=float, default=20.0, help="photons added to every bin (default: %(default)g)")
+    parser.add_argument("--seed", type=int, default=0, help="of the photon noise (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print the settings as one JSON object")
+    add_reading_options(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Read, simulate, write."""
+    from ctrestoration.cli.inputs import read_input
+    from ctrestoration.cli.terminal import print_json, terminal_control
+    from ctrestoration.files import atomic_folder, check_writable, write_json
+    from ctrestoration.io.images import write_volume
+    from ctrestoration.physics.materials import material
+    from ctrestoration.simulate.metal import simulate_metal
+
+    if arguments.plan and arguments.material:
+        raise InputError("--material cannot be given with --plan, which names the material of every part.")
+    material(arguments.material or "titanium")
+    out = Path(arguments.out)
+    check_writable(out / "acquisition.npz")
+    volume = read_input(arguments.input, arguments)
+    simulation = simulate_metal(
+        volume,
+        _implants(arguments, volume),
+        preset=arguments.preset,
+        seed=arguments.seed,
+        spectrum=arguments.spectrum,
+        photons=arguments.photons or None,
+        scatter=arguments.scatter,
+        control=terminal_control(),
+    )
+    with atomic_folder(out) as folder:
+        write_volume(simulation.acquisition.image.in_order_of(volume.grid), folder / "input.nii.gz")
+        write_volume(simulation.reference.in_order_of(volume.grid), folder / "reference.nii.gz")
+        simulation.acquisition.save(folder / "acquisition.npz")
+        write_json(folder / "settings.json", simulation.settings)
+    if arguments.json:
+        print_json(simulation.settings)
+    else:
+        print(f"wrote {out}: input.nii.gz (with metal), reference.nii.gz (without), acquisition.npz, settings.json")
+    return 0
+
+
+def _implants(arguments: argparse.Namespace, volume: Volume) -> dict[str, NDArray[np.float32]]:
+    from ctrestoration.implants import load_plan, place
+    from ctrestoration.io.images import read_fraction
+
+    if arguments.plan:
+        implants = place(load_plan(arguments.plan), volume.grid)
+    else:
+        implants = {arguments.material or "titanium": read_fraction(arguments.mask, volume.grid)}
+    if not any((fraction > 0).any() for fraction in implants.values()):
+        source = arguments.plan or arguments.mask
+        raise InputError(f"{source} puts no metal into {arguments.input}: nothing to simulate.")
+    return implants
