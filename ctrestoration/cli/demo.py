@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ctrestoration.cli.inputs import add_reading_options
+
 COMMAND = "demo"
 HELP = "the main job end to end: spine, screws and rods, artifact, corrections, numbers, a report"
 EXAMPLE = "ctrestoration demo --out demo-output"
@@ -25,18 +27,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="scanner preset; an unknown name lists them all (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print the metrics as one JSON object instead of a summary")
+    add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run it, and end with the path of the report."""
     from ctrestoration import demo
+    from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import check_writable
-    from ctrestoration.io.images import read_volume
 
     out = Path(arguments.out)
     check_writable(out / "report.html")
-    ct = read_volume(arguments.ct) if arguments.ct else None
+    ct = read_input(arguments.ct, arguments) if arguments.ct else None
     outcome = demo.run(out, ct, arguments.seed, arguments.preset, terminal_control())
     if arguments.json:
         print_json(outcome.metrics)
