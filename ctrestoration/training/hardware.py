@@ -1,0 +1,132 @@
+"""Device, threads, determinism, and the short probe that decides every 'auto' by measurement, once."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from ctrestoration.errors import InputError
+from ctrestoration.jobs.gpus import list_gpus, reserve_gpu
+from ctrestoration.training.config import HardwareConfig
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What was decided before the first step; a resumed run never decides again.
+
+    Attributes:
+        precision: "fp32" or "bf16".
+        channels_last: memory layout of images and weights.
+        reasons: how each was decided, with the measured seconds per step.
+    """
+
+    precision: str
+    channels_last: bool
+    reasons: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a JSON object for provenance.json."""
+        return asdict(self)
+
+
+@contextmanager
+def chosen_device(settings: HardwareConfig, local_rank: int) -> Iterator[torch.device]:
+    """The device to compute on; a GPU is locked for this run as long as the block lasts.
+
+    Raises:
+        InputError: a GPU is demanded and there is none.
+        RunInUseError: every GPU is locked by other runs.
+    """
+    if settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available()):
+        yield torch.device("cpu")
+        return
+    if not torch.cuda.is_available():
+        raise InputError(
+            "hardware.device is 'cuda', but PyTorch finds no usable NVIDIA GPU here: set it to cpu or auto."
+        )
+    if "CUDA_VISIBLE_DEVICES" in os.environ or torch.cuda.is_initialized():
+        yield torch.device("cuda", local_rank)  # somebody has already chosen, e.g. the launcher of several processes
+        return
+    with reserve_gpu(list_gpus()) as gpu:
+        if gpu is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpu.uuid
+        yield torch.device("cuda", 0)
+
+
+def prepare(settings: HardwareConfig, threads: int | None, device: torch.device) -> None:
+    """Set threads and determinism for this process."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(settings.deterministic)
+    torch.backends.cudnn.benchmark = not settings.deterministic
+    if settings.deterministic and device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    if not settings.deterministic:
+        torch.set_float32_matmul_precision("high")
+
+
+def facts(device: torch.device, world: int) -> dict[str, Any]:
+    """What can change the bits of a result: versions, device, threads, number of processes."""
+    return {
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "cuda": torch.version.cuda,
+        "threads": torch.get_num_threads(),
+        "world_size": world,
+    }
+
+
+def decide(settings: HardwareConfig, seconds_per_step: Callable[[str, bool], float], device: torch.device) -> Choices:
+    """Resolve every 'auto'.
+
+    Args:
+        settings: the wishes of the run file.
+        seconds_per_step: measures a training step with (precision, channels_last).
+        device: where.
+    """
+    wanted_precision, wanted_layout = settings.precision, settings.channels_last
+    fixed = Choices(
+        "fp32" if wanted_precision == "auto" else wanted_precision,
+        wanted_layout is True,
+        {"how": "as the run file says"},
+    )
+    if "auto" not in (wanted_precision, wanted_layout):
+        return fixed
+    if settings.deterministic:
+        reason = "deterministic: a timed choice could differ from run to run, so 'auto' is fp32 and channels first"
+        return Choices(fixed.precision, fixed.channels_last, {"how": reason})
+    precisions = ["fp32", "bf16"] if wanted_precision == "auto" else [wanted_precision]
+    layouts = [False, True] if wanted_layout == "auto" else [bool(wanted_layout)]
+    measured = {
+        (precision, layout): seconds_per_step(precision, layout) for precision in precisions for layout in layouts
+    }
+    first = (precisions[0], layouts[0])
+    best = min(measured, key=lambda option: measured[option])
+    # A few percent are within the noise of a short probe: then the plain variant stays.
+    if measured[best] > 0.97 * measured[first]:
+        best = first
+    timings = {f"{name}{' channels_last' if layout else ''}": round(t, 5) for (name, layout), t in measured.items()}
+    return Choices(best[0], best[1], {"how": f"fastest of {settings.probe_steps} timed steps", "seconds": timings})
+
+
+def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
+    """Median seconds of a step, the first two not counted."""
+    times = []
+    for number in range(count + 2):
+        start = time.perf_counter()
+        step()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if number >= 2:
+            times.append(time.perf_counter() - start)
+    return statistics.median(times)

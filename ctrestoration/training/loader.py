@@ -1,0 +1,156 @@
+"""Batches in an order that is fixed beforehand, whatever the number of loader processes, and whoever of them dies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ctrestoration.jobs.outcome import DataRefusedError, OutOfMemoryError
+from ctrestoration.training.keys import Key
+from ctrestoration.training.method import Batch
+from ctrestoration.training.sources import DamagedSampleError, Source
+
+_KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?([\d, ]+)\)")
+_Item = tuple[int, dict[str, np.ndarray], list[str]]
+
+
+class _Samples(Dataset[_Item]):
+    """Maps a key to a sample; a damaged one is replaced by the next in the source, and said."""
+
+    def __init__(self, source: Source, skip: bool) -> None:
+        self.source = source
+        self.skip = skip
+
+    def __getitem__(self, key: Key) -> _Item:  # type: ignore[override]
+        skipped: list[str] = []
+        for attempt in range(len(self.source)):
+            index = (key.index + attempt) % len(self.source)
+            moved = Key(key.seed, key.stage, key.epoch, index)
+            try:
+                sample = self.source.sample(moved)
+                _refuse_nonfinite(sample, index)
+                return index, sample, skipped
+            except DamagedSampleError as error:
+                skipped.append(str(error))
+                if not self.skip:
+                    break
+        return -1, {}, skipped
+
+
+def _refuse_nonfinite(sample: dict[str, np.ndarray], index: int) -> None:
+    for name, array in sample.items():
+        if not np.isfinite(array).all():
+            raise DamagedSampleError(f"Sample {index} holds NaN or infinity in {name!r}.")
+
+
+def _collate(items: Sequence[_Item]) -> tuple[Batch, list[str]]:
+    skipped = [message for _, _, messages in items for message in messages]
+    if any(index < 0 for index, _, _ in items):
+        return {}, skipped
+    names = items[0][1].keys()
+    batch = {name: torch.from_numpy(np.stack([sample[name] for _, sample, _ in items])) for name in names}
+    batch["index"] = torch.tensor([index for index, _, _ in items])
+    return batch, skipped
+
+
+class Loader:
+    """Batches of keys, in order.
+
+    Args:
+        source: where samples come from.
+        workers: loader processes; 0 loads in this one.
+        damaged_limit: so many damaged samples may be skipped in all.
+        warn: called with (sentence, data) where a worker died or a sample was skipped.
+        pin: page-locked memory, for copies to a GPU.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        workers: int = 0,
+        damaged_limit: int = 0,
+        warn: Callable[[str, dict[str, Any]], None] = lambda message, data: None,
+        pin: bool = False,
+    ) -> None:
+        self.source = source
+        self.workers = workers
+        self.skipped = 0
+        self._limit = damaged_limit
+        self._warn = warn
+        self._pin = pin
+        self._retried = False
+
+    def batches(self, keys: Sequence[Sequence[Key]]) -> Iterator[Batch]:
+        """One batch for each entry of `keys`.
+
+        Raises:
+            DataRefusedError: more damaged samples than allowed; names file and index.
+            OutOfMemoryError: loader processes were killed twice.
+        """
+        done = 0
+        while done < len(keys):
+            try:
+                for batch, skipped in self._open(keys[done:]):
+                    self._count(skipped)
+                    yield batch
+                    done += 1
+            except RuntimeError as error:
+                if not _KILLED.search(str(error)):
+                    raise
+                self._after_kill(str(error))
+
+    def _open(self, keys: Sequence[Sequence[Key]]) -> DataLoader[Any]:
+        extra: dict[str, Any] = {"prefetch_factor": 4} if self.workers else {}
+        return DataLoader(
+            _Samples(self.source, self._limit > 0),
+            batch_sampler=keys,  # type: ignore[arg-type]
+            num_workers=self.workers,
+            collate_fn=_collate,
+            pin_memory=self._pin,
+            # Without its own generator, creating an iterator would draw from the global random state.
+            generator=torch.Generator().manual_seed(0),
+            **extra,
+        )
+
+    def _count(self, skipped: list[str]) -> None:
+        for message in skipped:
+            self.skipped += 1
+            if self.skipped > self._limit:
+                limit = f" ({self._limit} are allowed: data.damaged_limit)" if self._limit else ""
+                raise DataRefusedError(f"{message.rstrip('.')}: damaged training data{limit}.")
+            self._warn(f"Skipped a damaged sample: {message}", {"skipped": self.skipped})
+
+    def _after_kill(self, reason: str) -> None:
+        fewer = max(self.workers - 1, 0)
+        memory = _memory_text()
+        advice = f"set data.workers to {fewer}"
+        if self._retried:
+            raise OutOfMemoryError(f"Loader processes were killed twice ({reason.splitlines()[0]}) {memory}: {advice}.")
+        self._retried = True
+        self._warn(
+            f"{reason.splitlines()[0]} Probably memory ran out {memory}; going on with {fewer} loader processes, "
+            f"the order of the samples stays. To avoid this, {advice}.",
+            {"workers": fewer},
+        )
+        self.workers = fewer
+
+
+def _memory_text() -> str:
+    """What the trainer itself occupies, and what is left, where the system tells."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        system = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return "(memory use not known)"
+    used = re.search(r"VmRSS:\s+(\d+)", status)
+    left = re.search(r"MemAvailable:\s+(\d+)", system)
+    if not used or not left:
+        return "(memory use not known)"
+    return f"(trainer: {int(used[1]) / 2**20:.1f} GiB resident, machine: {int(left[1]) / 2**20:.1f} GiB free)"

@@ -1,0 +1,47 @@
+"""Stored pairs with checksums, as `ctrestoration dataset build` makes them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctrestoration.io.pairs import DamagedPairError, PairReader
+from ctrestoration.training.config import PairsSource
+from ctrestoration.training.keys import Key
+from ctrestoration.training.sources import DamagedSampleError, Sample
+
+
+class StoredPairs:
+    """Pairs of one split; augmentation is drawn from the key, never for validation."""
+
+    def __init__(self, settings: PairsSource) -> None:
+        self.settings = settings
+        self._reader = PairReader(settings.folder, settings.split)
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def sample(self, key: Key) -> Sample:
+        """See `Source.sample`."""
+        try:
+            arrays = self._reader.read(key.index)
+        except DamagedPairError as error:
+            raise DamagedSampleError(str(error)) from error
+        sample = {name: array[None].astype(np.float32) for name, array in arrays.items()}
+        draw = key.generator("augment")
+        if self.settings.crop is not None:
+            sample = _crop(sample, self.settings.crop, draw)
+        if self.settings.flip and key.stage != "validation" and draw.random() < 0.5:
+            sample = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
+        return sample
+
+    def fingerprint(self) -> str:
+        """See `Source.fingerprint`."""
+        return self._reader.fingerprint
+
+
+def _crop(sample: Sample, size: int, draw: np.random.Generator) -> Sample:
+    rows, columns = next(iter(sample.values())).shape[1:]
+    if size > min(rows, columns):
+        raise DamagedSampleError(f"A crop of {size} pixels does not fit into slices of {rows}x{columns}.")
+    row, column = int(draw.integers(rows - size + 1)), int(draw.integers(columns - size + 1))
+    return {name: array[:, row : row + size, column : column + size].copy() for name, array in sample.items()}

@@ -1,0 +1,113 @@
+"""Everything that a checkpoint has to hold so that the rest of the run is the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ctrestoration.training.method import Parts
+
+
+@dataclass
+class Progress:
+    """Where a run stands, and what it has met so far.
+
+    Attributes:
+        stage: index of the stage.
+        epoch: within the stage, from 0.
+        step_in_epoch: steps of this epoch that are done.
+        step: steps of the run that are done.
+        entered: whether the stage was entered; at a stage boundary the next one is still to be.
+        lr_scale: factor on every learning rate, below 1 after rollbacks.
+        rollbacks: how often the run went back after NaN.
+        micro_batches: parts of each batch; grows after running out of memory.
+        skipped: damaged samples so far.
+        collapse: steps in a row with a collapsed adversary.
+        best: the best validation value, or None.
+        best_step: where it was reached.
+        waiting: validations since the last improvement in this stage.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    entered: bool = False
+    lr_scale: float = 1.0
+    rollbacks: int = 0
+    micro_batches: int = 1
+    skipped: int = 0
+    collapse: int = 0
+    best: float | None = None
+    best_step: int | None = None
+    waiting: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Progress:
+        """From plain values; unknown ones are ignored."""
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{name: value for name, value in content.items() if name in known})
+
+
+@dataclass
+class Averages:
+    """Exponential moving averages of the weights of some modules (Polyak and Juditsky 1992, with fixed decay).
+
+    Floating-point buffers (running statistics) are averaged like parameters; counters are copied.
+    """
+
+    decay: float
+    shadows: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, parts: Parts, decay: float, names: tuple[str, ...]) -> Averages:
+        """Averages that start at the present weights."""
+        shadows = {
+            name: {key: value.detach().clone() for key, value in parts.modules[name].state_dict().items()}
+            for name in names
+        }
+        return cls(decay, shadows)
+
+    @torch.no_grad()
+    def update(self, parts: Parts) -> None:
+        """Move the averages towards the present weights."""
+        for name, shadow in self.shadows.items():
+            for key, value in parts.modules[name].state_dict().items():
+                if value.is_floating_point():
+                    shadow[key].lerp_(value, 1 - self.decay)
+                else:
+                    shadow[key].copy_(value)
+
+    @contextmanager
+    def applied(self, parts: Parts) -> Iterator[None]:
+        """Put the averages into the modules for the duration of a block."""
+        present = {
+            name: {key: value.clone() for key, value in parts.modules[name].state_dict().items()}
+            for name in self.shadows
+        }
+        for name, shadow in self.shadows.items():
+            parts.modules[name].load_state_dict(shadow)
+        try:
+            yield
+        finally:
+            for name, weights in present.items():
+                parts.modules[name].load_state_dict(weights)
+
+
+def all_finite(modules: dict[str, nn.Module]) -> bool:
+    """Whether no weight or running statistic is NaN or infinite."""
+    return all(
+        bool(torch.isfinite(tensor).all())
+        for module in modules.values()
+        for tensor in module.state_dict().values()
+        if tensor.is_floating_point()
+    )

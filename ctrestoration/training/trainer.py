@@ -1,0 +1,422 @@
+"""The loop: stages, epochs, steps; saving, going back, stopping."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
+
+import torch
+
+from ctrestoration.errors import Cancelled, InputError
+from ctrestoration.jobs.durable import replace_file
+from ctrestoration.jobs.outcome import DataRefusedError, DivergedError, OutOfMemoryError
+from ctrestoration.jobs.rundir import RunDirectory
+from ctrestoration.training import checkpoints, preview, randomness
+from ctrestoration.training.config import SCHEMA_VERSION
+from ctrestoration.training.hardware import Choices
+from ctrestoration.training.keys import Key, order
+from ctrestoration.training.loader import Loader
+from ctrestoration.training.method import Method, Parts, Stage
+from ctrestoration.training.ranks import Ranks
+from ctrestoration.training.recorder import Recorder
+from ctrestoration.training.runfile import RunConfig
+from ctrestoration.training.schedule import factor
+from ctrestoration.training.sources import Source
+from ctrestoration.training.state import Averages, Progress, all_finite
+from ctrestoration.training.update import NonFiniteError, Updater, make_optimizers
+from ctrestoration.training.validation import Validator
+
+_WAIT_WARNING = 0.2
+
+
+class Trainer:
+    """One run, from its first or its next step to the end of its last stage.
+
+    Args:
+        method: what is trained, and how.
+        config: the run file.
+        run: where everything is written.
+        recorder: the writer of the run directory.
+        ranks: this process among its peers.
+        device: where to compute.
+        choices: precision and memory layout.
+        sources: training and validation data.
+        stop_requested: asked after each step.
+    """
+
+    def __init__(
+        self,
+        method: Method,
+        config: RunConfig,
+        run: RunDirectory,
+        recorder: Recorder,
+        ranks: Ranks,
+        device: torch.device,
+        choices: Choices,
+        sources: tuple[Source, Source | None],
+        stop_requested: Callable[[], str | None],
+    ) -> None:
+        self.method, self.config, self.run, self.recorder = method, config, run, recorder
+        self.ranks, self.device, self._stop_requested = ranks, device, stop_requested
+        self.progress = Progress(micro_batches=config.data.micro_batches)
+        randomness.seed_everything(config.seed, "build")
+        self.parts = method.build(config)
+        place(self.parts, device, choices, config.hardware.compile)
+        self.updater = Updater(method, self.parts, config.optim, choices, ranks, device)
+        self.averages = Averages.of(self.parts, config.ema.decay, config.ema.modules) if config.ema else None
+        training, validation = sources
+        self.loader = Loader(
+            training,
+            workers=config.data.workers,
+            damaged_limit=config.data.damaged_limit,
+            warn=self._warn,
+            pin=device.type == "cuda",
+        )
+        self.validator = None
+        if validation is not None:
+            checker = Loader(validation, workers=config.data.workers, warn=self._warn)
+            self.validator = Validator(self.updater, checker, config.seed, config.data.batch_size)
+        self.steps_per_epoch = len(training) // config.data.batch_size
+        self.total = self.steps_per_epoch * sum(stage.epochs for stage in method.stages)
+        self._said_waiting = False
+
+    # Going on and going back ------------------------------------------------------------------------------------
+
+    def train(self) -> None:
+        """Run to the end.
+
+        Raises:
+            Cancelled: a stop was asked for; a checkpoint was saved.
+            DivergedError: NaN or infinity again after the allowed rollbacks.
+            OutOfMemoryError: a step does not fit into memory.
+            StorageError: the run directory cannot be written.
+            DataRefusedError: the training data are damaged.
+        """
+        if not self._continue_from_checkpoint():
+            self._save()
+        self.recorder.status.update(total=self.total)
+        self.recorder.set_state("running")
+        while self.progress.stage < len(self.method.stages):
+            stage = self.method.stages[self.progress.stage]
+            try:
+                if not self.progress.entered:
+                    self._enter(stage)
+                self._epoch(stage)
+            except NonFiniteError as error:
+                self._roll_back(error)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._shrink(error)
+
+    def _enter(self, stage: Stage) -> None:
+        randomness.seed_everything(self.config.seed, "stage", stage.name)
+        self.method.enter(stage, self.run, self.parts)
+        make_optimizers(self.parts, stage, self.config.optim, self.device)
+        self.progress.entered, self.progress.waiting, self.progress.collapse = True, 0, 0
+        self.recorder.beat(stage=stage.name, epoch=0, step=self.progress.step)
+        self.recorder.event("stage", f"Stage {stage.name!r} begins: {stage.epochs} epochs.")
+
+    def _continue_from_checkpoint(self) -> bool:
+        """Load the newest checkpoint that is whole; False where there is none."""
+        refused: list[checkpoints.Refused] = []
+        found = next(checkpoints.usable(self.run.checkpoints, refused), None)
+        for one in refused:
+            self._warn(f"The checkpoint {one.path.name} was not used: {one.reason}.", {})
+        if found is None:
+            return False
+        path, content = found
+        if content["config"] != self.config.digest():
+            raise InputError(f"{self.run.config} was changed after the run began: undo that, or start a new run.")
+        self._check_world(content["world_size"])
+        self._load(content)
+        self.recorder.event("resumed", f"Going on from step {self.progress.step} ({path.name}).")
+        return True
+
+    def _check_world(self, world: int) -> None:
+        if world == self.ranks.world:
+            return
+        if not self.config.hardware.elastic:
+            raise InputError(
+                f"The run was trained by {world} processes and cannot go on with {self.ranks.world}: "
+                "the result would differ. Use the same number, or set hardware.elastic in a new run."
+            )
+        self._warn(f"Going on with {self.ranks.world} instead of {world} processes: not bitwise comparable.", {})
+
+    def _load(self, content: dict[str, Any]) -> None:
+        """Enter first, then load, then restore the random states: entering may itself draw or change weights."""
+        self.progress = Progress.from_json(content["progress"])
+        if self.progress.entered:
+            stage = self.method.stages[self.progress.stage]
+            self.method.enter(stage, self.run, self.parts)
+            make_optimizers(self.parts, stage, self.config.optim, self.device)
+            for name, state in content["optimizers"].items():
+                self.parts.optimizers[name].load_state_dict(state)
+            self.recorder.beat(stage=stage.name, epoch=self.progress.epoch, step=self.progress.step)
+        for name, state in content["modules"].items():
+            self.parts.modules[name].load_state_dict(state)
+        if self.averages is not None:
+            for name, shadow in content["averages"].items():
+                self.averages.shadows[name] = {key: value.to(self.device) for key, value in shadow.items()}
+        self.loader.skipped = self.progress.skipped
+        self._show_best()
+        if self.ranks.first:
+            self.recorder.rewind(content["metrics_offset"], content["metrics_seq"])
+        states = content["random"]
+        randomness.restore(states[min(self.ranks.rank, len(states) - 1)])
+
+    def _save(self) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            NonFiniteError: a weight is NaN or infinite; nothing is written.
+        """
+        if not all_finite(self.parts.modules):
+            raise NonFiniteError("a weight is NaN or infinite", [])
+        states = self.ranks.gather_states(randomness.capture(), self.device)
+        if not self.ranks.first:
+            return
+        self.progress.skipped = self.loader.skipped
+        offset, seq = self.recorder.settle()
+        content = {
+            "schema": SCHEMA_VERSION,
+            "config": self.config.digest(),
+            "torch": str(torch.__version__),
+            "world_size": self.ranks.world,
+            "progress": self.progress.to_json(),
+            "modules": {name: module.state_dict() for name, module in self.parts.modules.items()},
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.parts.optimizers.items()}
+            if self.progress.entered
+            else {},
+            "averages": self.averages.shadows if self.averages else {},
+            "random": states,
+            "metrics_offset": offset,
+            "metrics_seq": seq,
+        }
+        folder, keep = self.run.checkpoints, self.config.checkpoint.keep
+        path = self.recorder.guarded(lambda: checkpoints.save(folder, self.progress.step, content), "a checkpoint")
+        self.recorder.guarded(lambda: checkpoints.prune(folder, keep, self.progress.best_step), "its checkpoints")
+        self.recorder.event("checkpoint", f"Saved {path.name}.")
+
+    def _go_back(self, change: Callable[[Progress], None]) -> None:
+        """To the newest checkpoint, with a change that is itself saved before going on."""
+        found = next(checkpoints.usable(self.run.checkpoints, []), None)
+        if found is None:
+            raise DataRefusedError(f"No usable checkpoint is left in {self.run.checkpoints}.")
+        self._load(found[1])
+        change(self.progress)
+        self._save()
+
+    def _roll_back(self, error: NonFiniteError) -> None:
+        data = {"indices": error.indices, "seed": self.config.seed}
+        self.recorder.event("nan", f"Not applied: {error.what}.", "warning", data)
+        allowed = self.config.recovery.nan_rollbacks
+        if self.progress.rollbacks >= allowed:
+            raise DivergedError(
+                f"The loss became NaN or infinite {allowed + 1} times, at last in step {self.progress.step + 1} "
+                f"({error.what}): lower optim.lr, or look at the samples {error.indices} of this batch."
+            )
+
+        def slower(progress: Progress) -> None:
+            progress.rollbacks += 1
+            progress.lr_scale *= self.config.recovery.lr_factor
+
+        self._go_back(slower)
+        self.recorder.event(
+            "rollback",
+            f"Back to step {self.progress.step} with {self.progress.lr_scale:g} of the learning rate "
+            f"(rollback {self.progress.rollbacks} of {allowed}).",
+            "warning",
+        )
+
+    def _shrink(self, error: BaseException) -> None:
+        """Answer a step that did not fit into memory."""
+        data = memory_facts(self.device)
+        self.recorder.event("oom", f"Step {self.progress.step + 1} did not fit into memory.", "warning", data)
+        micro = 2 * self.progress.micro_batches
+        share = self.config.data.batch_size // self.ranks.world
+        if self.config.recovery.out_of_memory == "stop" or share % micro:
+            raise OutOfMemoryError(
+                f"A step of {share} samples in {micro // 2} micro-batches does not fit into memory: set "
+                f"data.micro_batches to {micro}, recovery.out_of_memory to halve_batch_and_accumulate, or use smaller "
+                "images."
+            ) from error
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+        def halve(progress: Progress) -> None:
+            progress.micro_batches = micro
+
+        self._go_back(halve)
+        self._warn(f"Going on with {micro} micro-batches: not bitwise comparable with a run that had room.", {})
+
+    # One epoch --------------------------------------------------------------------------------------------------
+
+    def _epoch(self, stage: Stage) -> None:
+        progress = self.progress
+        keys = self._keys(stage)[progress.step_in_epoch :]
+        asked = time.perf_counter()
+        waited = worked = 0.0
+        for batch in self.loader.batches(keys):
+            begun = time.perf_counter()
+            values = self.updater.step(stage, batch, progress.micro_batches, self._rate_factor(stage))
+            if self.averages is not None:
+                self.averages.update(self.parts)
+            progress.step += 1
+            progress.step_in_epoch += 1
+            self._record(stage, values)
+            waited, worked = waited + begun - asked, worked + time.perf_counter() - begun
+            if progress.step % self.config.log.every_steps == 0:
+                self._record_speed(stage, waited, worked)
+                waited = worked = 0.0
+            self._stop_if_asked()
+            if progress.step % self.config.checkpoint.save_every == 0 and progress.step_in_epoch < self.steps_per_epoch:
+                self._save()
+            asked = time.perf_counter()
+        self._end_epoch(stage)
+
+    def _keys(self, stage: Stage) -> list[list[Key]]:
+        """This process's share of every batch of the present epoch."""
+        size, seed, epoch = self.config.data.batch_size, self.config.seed, self.progress.epoch
+        indices = order(seed, stage.name, epoch, len(self.loader.source))
+        share = size // self.ranks.world
+        first = self.ranks.rank * share
+        batches = [indices[start : start + size] for start in range(0, self.steps_per_epoch * size, size)]
+        return [[Key(seed, stage.name, epoch, index) for index in batch[first : first + share]] for batch in batches]
+
+    def _rate_factor(self, stage: Stage) -> float:
+        step = self.progress.epoch * self.steps_per_epoch + self.progress.step_in_epoch
+        return self.progress.lr_scale * factor(self.config.optim.schedule, step, self.steps_per_epoch, stage.epochs)
+
+    def _record(self, stage: Stage, values: dict[str, float]) -> None:
+        progress = self.progress
+        position = {"stage": stage.name, "epoch": progress.epoch, "step": progress.step}
+        self.recorder.metric("train", position, values)
+        self.recorder.beat(**position)
+        watch = self.method.collapse
+        if watch is None or watch.value not in values:
+            return
+        progress.collapse = progress.collapse + 1 if values[watch.value] < watch.below else 0
+        if progress.collapse == watch.steps:
+            self._warn(
+                f"{watch.value} stayed below {watch.below:g} for {watch.steps} steps: one side of the adversarial "
+                "training has won, and the other learns nothing any more.",
+                {"value": values[watch.value]},
+            )
+
+    def _record_speed(self, stage: Stage, waited: float, worked: float) -> None:
+        share = waited / max(waited + worked, 1e-9)
+        position = {"stage": stage.name, "epoch": self.progress.epoch, "step": self.progress.step}
+        count = min(self.config.log.every_steps, self.progress.step_in_epoch)
+        values = {"seconds_per_step": (waited + worked) / count, "data_wait": share, **memory_facts(self.device)}
+        self.recorder.metric("system", position, values)
+        if share > _WAIT_WARNING and not self._said_waiting:
+            self._said_waiting = True
+            self._warn(f"{100 * share:.0f} % of the time is spent waiting for data: raise data.workers.", values)
+
+    def _stop_if_asked(self) -> None:
+        reason = self._stop_requested()
+        if not self.ranks.maximum([float(reason is not None)], self.device)[0]:
+            return
+        self.recorder.set_state("cancelling", reason or "")
+        self._save()
+        raise Cancelled(
+            f"Stopped after step {self.progress.step} of {self.total} ({reason or 'asked elsewhere'}); "
+            f"'ctrestoration resume {self.run.root}' goes on."
+        )
+
+    # End of an epoch --------------------------------------------------------------------------------------------
+
+    def _end_epoch(self, stage: Stage) -> None:
+        progress = self.progress
+        if self.ranks.first:
+            self.method.epoch_end(stage, progress.epoch, self.run, self.parts)
+        early = self._validate(stage)
+        progress.epoch += 1
+        progress.step_in_epoch = 0
+        if early or progress.epoch == stage.epochs:
+            progress.stage, progress.epoch, progress.entered = progress.stage + 1, 0, False
+        self._save()
+
+    def _validate(self, stage: Stage) -> bool:
+        """Validate and draw where it is due; whether the stage should end early."""
+        settings, number = self.config.validation, self.progress.epoch + 1
+        if self.validator is None:
+            return False
+        due = number % settings.every_epochs == 0 or number == stage.epochs
+        value = 0.0
+        if self.ranks.first:
+            with self.averages.applied(self.parts) if self.averages else nullcontext():
+                if due:
+                    value = self._measure(stage)
+                every = self.config.preview.every_epochs
+                if every and (number % every == 0 or number == stage.epochs):
+                    self._draw()
+        return due and self._judge(self.ranks.from_first([value], self.device)[0])
+
+    def _measure(self, stage: Stage) -> float:
+        assert self.validator is not None  # noqa: S101 - the caller has checked
+        metrics = self.validator.metrics()
+        position = {"stage": stage.name, "epoch": self.progress.epoch, "step": self.progress.step}
+        self.recorder.metric("val", position, metrics)
+        wanted = self.config.validation.metric
+        if wanted not in metrics:
+            raise InputError(f"validation.metric {wanted!r} is none of this recipe's: {', '.join(sorted(metrics))}.")
+        return metrics[wanted]
+
+    def _judge(self, value: float) -> bool:
+        """Note a new best value; True where patience is at its end."""
+        progress, settings = self.progress, self.config.validation
+        sign = 1 if settings.better == "higher" else -1
+        if progress.best is None or sign * value > sign * progress.best:
+            progress.best, progress.best_step, progress.waiting = value, progress.step, 0
+            self._show_best()
+            return False
+        progress.waiting += 1
+        return settings.patience is not None and progress.waiting >= settings.patience
+
+    def _draw(self) -> None:
+        assert self.validator is not None  # noqa: S101 - the caller has checked
+        number = self.progress.step // self.steps_per_epoch
+        rows = self.validator.pictures(self.config.preview.count)
+        gray = preview.picture(rows, self.config.preview.window)
+        path = self.run.previews / f"{number:04d}.png"
+        self.recorder.guarded(
+            lambda: replace_file(path, lambda part: preview.write_png(part, gray), durable=False), "a preview"
+        )
+
+    def _show_best(self) -> None:
+        best = {
+            "metric": self.config.validation.metric,
+            "value": self.progress.best,
+            "step": self.progress.best_step,
+        }
+        self.recorder.status.update(best=best if self.progress.best is not None else None)
+
+    def _warn(self, message: str, data: dict[str, Any]) -> None:
+        self.recorder.event("warning", message, "warning", data)
+
+
+def place(parts: Parts, device: torch.device, choices: Choices, compiled: bool) -> None:
+    """Move networks to the device, in the memory layout that was chosen."""
+    for module in parts.modules.values():
+        module.to(device)
+        if choices.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            module.compile()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA's own error, Python's, and PyTorch's CPU allocator, which has no class of its own."""
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def memory_facts(device: torch.device) -> dict[str, Any]:
+    """Peak and free memory of a GPU in bytes; nothing on the CPU, where other processes decide."""
+    if device.type != "cuda":
+        return {}
+    free, _total = torch.cuda.mem_get_info(device)
+    return {"peak_bytes": torch.cuda.max_memory_allocated(device), "free_bytes": free}
