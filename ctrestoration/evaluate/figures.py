@@ -83,6 +83,7 @@ def comparison(
     crop: tuple[slice, slice] | None = None,
     with_errors: bool = True,
     hidden: NDArray[np.bool_] | None = None,
+    change: bool = False,
 ) -> bytes:
     """Panels side by side in one window, and under each its error against the reference with a shared color bar.
 
@@ -97,6 +98,7 @@ def comparison(
         crop: rows and columns of the cut to show; None shows all.
         with_errors: leave the row of error maps out where False.
         hidden: bool [z, y, x], grayed out in the error maps: what the numbers leave out.
+        change: the reference is no truth but the image before: call the difference a change, not an error.
 
     Returns:
         PNG.
@@ -120,7 +122,7 @@ def comparison(
             errors = _show(sheet.panel(1, column), difference, (-error_hu, error_hu), "RdBu_r", vertical / horizontal)
     sheet.color_bar(0, shades, f"HU ({window.name})")
     if with_errors:
-        sheet.color_bar(1, errors, f"error against\n{reference}, HU")
+        sheet.color_bar(1, errors, f"{'change' if change else 'error'} against\n{reference}, HU")
     return _png(sheet.figure)
 
 
