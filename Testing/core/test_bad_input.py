@@ -126,7 +126,7 @@ def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return last
 
 
-@pytest.mark.parametrize("command", ["segment", "spine", "correct", "evaluate"])
+@pytest.mark.parametrize("command", ["segment", "spine", "simulate", "demo", "correct", "evaluate"])
 @pytest.mark.parametrize(("name", "make", "sentence"), BAD_VOLUMES.values(), ids=BAD_VOLUMES.keys())
 def test_a_bad_volume(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, name: str, make: Make, sentence: str
@@ -138,6 +138,8 @@ def test_a_bad_volume(
         "segment": ["segment", "metal", str(path), str(out)],
         "spine": ["segment", "spine", str(path), str(out)],
         "correct": ["correct", str(path), str(out), "--method", "li"],
+        "simulate": ["simulate", "metal", str(path), "--mask", str(path), "--out", str(out)],
+        "demo": ["demo", "--ct", str(path), "--out", str(out)],
         "evaluate": ["evaluate", str(path), "--reference", str(path)],
     }[command]
     told = refusal(words, capsys)
@@ -266,6 +268,58 @@ def test_an_unknown_method_lists_the_known(good: Path, tmp_path: Path, capsys: p
     assert "Unknown method 'nmra': known ones are" in told
     assert "li, nmar" in told
     assert "Did you mean 'nmar'?" in told
+
+
+def simulate(good: Path, mask: np.ndarray, tmp_path: Path, *more: str) -> list[str]:
+    words = ["simulate", "metal", str(good), "--mask", str(stored(tmp_path / "mask.nrrd", mask))]
+    return [*words, "--out", str(tmp_path / "out"), *more]
+
+
+def metal(shape: tuple[int, int, int] = (4, 24, 24)) -> np.ndarray:
+    mask = np.zeros(shape, np.uint8)
+    mask[1, 10:12, 10:12] = 1
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("mask", "more", "sentence"),
+    [
+        (metal() * 0, [], "puts no metal into"),
+        (metal((4, 24, 20)), [], "lies on another grid than the CT: 20x24x4 voxels (x, y, z), the CT has 24x24x4"),
+        (metal(), ["--material", "unobtainium"], "titanium"),
+        (metal(), ["--preset", "siemens"], "known ones are syndeeplesion-640"),
+        (metal(), ["--spectrum", "121"], "121"),
+        (metal(), ["--photons", "-5"], "-5"),
+    ],
+)
+def test_a_bad_simulation(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], mask: np.ndarray, more: list[str], sentence: str
+) -> None:
+    assert sentence in refusal(simulate(good, mask, tmp_path, *more), capsys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["simulate", "demo"])
+def test_a_file_in_the_place_of_the_output_folder(
+    good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    (tmp_path / "out").touch()
+    words = {
+        "simulate": simulate(good, metal(), tmp_path),
+        "demo": ["demo", "--ct", str(good), "--out", str(tmp_path / "out")],
+    }[command]
+    assert f"{tmp_path / 'out'} is a file" in refusal(words, capsys)
+
+
+def test_a_demo_without_a_spine(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refusal(["demo", "--ct", str(good), "--out", str(tmp_path / "out")], capsys)
+    assert "no spin" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_demo_on_an_unknown_scanner(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = refusal(["demo", "--preset", "siemens", "--out", str(tmp_path / "out")], capsys)
+    assert "Unknown scanner preset 'siemens': known ones are" in told
 
 
 def test_images_on_different_grids_are_not_compared(

@@ -36,9 +36,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import check_writable
+    from ctrestoration.physics.presets import scanner_preset
 
     out = Path(arguments.out)
     check_writable(out / "report.html")
+    scanner_preset(arguments.preset)
     ct = read_input(arguments.ct, arguments) if arguments.ct else None
     outcome = demo.run(out, ct, arguments.seed, arguments.preset, terminal_control())
     if arguments.json:
