@@ -18,6 +18,7 @@ from ctrestoration.anatomy.phantom.warp import Warp
 from ctrestoration.volume import Grid
 
 Vector = NDArray[np.float64]
+_MAX_SHIFT_MM = 1.5  # beyond it, the opening is not the pedicle's: the S1 corridor has no wall to one side
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,13 @@ def _pedicle(pedicle: Pedicle, warp: Warp, bone: Bone, axes: Vector, implicit: I
     across = np.cross(direction, axes[:, 2])
     across /= np.linalg.norm(across)
     over = np.cross(across, direction)
-    width = _reach(implicit, isthmus, across) + _reach(implicit, isthmus, -across)
-    height = _reach(implicit, isthmus, over) + _reach(implicit, isthmus, -over)
+    widths = [_reach(implicit, isthmus, sign * across) for sign in (1, -1)]
+    heights = [_reach(implicit, isthmus, sign * over) for sign in (1, -1)]
+    # Where neighboring parts thicken one wall, the axis goes through the middle of the bone as it is.
+    shift = 0.5 * (widths[0] - widths[1]) * across + 0.5 * (heights[0] - heights[1]) * over
+    if np.linalg.norm(shift) < _MAX_SHIFT_MM:
+        isthmus = isthmus + shift
+    width, height = sum(widths), sum(heights)
     entry = isthmus - _reach(implicit, isthmus, -direction, 45.0) * direction
     local = axes.T @ direction
     transverse = np.degrees(np.arctan2(-pedicle.side * local[0], -local[1]))

@@ -17,6 +17,8 @@ from ctrestoration.control import SILENT, Control
 Array = NDArray[np.floating[Any]]
 _FRONT_MM, _BACK_MM = 58.0, 62.0  # of the region of interest, from the canal
 _SIDE_MM = 52.0
+_HALF = 0.42  # of the cortex's height; a little under one half, because thin cortex does not reach its full height
+_MARROW_MM2 = 70.0  # larger holes behind the bodies are the canal
 _MIN_PIECE_MM = 13.0  # a piece of spine at the volume's end shorter than this is no vertebra of its own
 
 
@@ -77,9 +79,7 @@ def split_vertebrae(
     radius = float(np.sqrt(canal.mask.sum() * spacing[0] * spacing[1] / len(canal.line) / np.pi))
     threshold = _threshold(array, spacing, frame)
     number, depth, reach = _bands(array, spacing, frame, pieces + _rivals(pieces), s, threshold)
-    bone = hu > threshold
-    for index in range(bone.shape[0]):
-        bone[index] |= ndimage.binary_fill_holes(ndimage.binary_closing(bone[index])) & (b[index] < 0)
+    bone = _bone(hu, b < -radius, threshold, spacing)
     inside = (np.abs(a) < reach) & (b > -depth) & (b < _BACK_MM)
     front = b < -radius - 1.0
     inside &= np.where(front, np.abs(a) < 27 + 0.25 * (reach - 27), True)
@@ -90,6 +90,35 @@ def split_vertebrae(
     out = np.zeros(array.shape, dtype=np.uint16)
     out[roi] = _tidy(labels, s, pieces)
     return out
+
+
+def _bone(
+    hu: Array, front: NDArray[np.bool_], threshold: float, spacing: tuple[float, float, float]
+) -> NDArray[np.bool_]:
+    """Bone with its marrow: the half height of the nearby cortex, its holes filled.
+
+    A fixed threshold low enough for spongiosa puts the surface of dense cortex too far out. Half way between soft
+    tissue and the brightest voxel within 3 mm it lies where the cortex ends; marrow, which this leaves out, is
+    enclosed by its shell.
+
+    Args:
+        hu: [z, y, x].
+        front: where the bodies are; there every hole is marrow, behind only small ones (the large one is the canal).
+        threshold: HU of the faintest bone.
+        spacing: (x, y, z) mm.
+    """
+    from scipy import ndimage
+
+    size = [2 * max(1, round(3.0 / value)) + 1 for value in (spacing[1], spacing[0])]
+    bone = np.empty(hu.shape, dtype=bool)
+    for index, plane in enumerate(hu):
+        peak = ndimage.maximum_filter(plane, size=size)
+        shell = plane > np.maximum(threshold, 60 + _HALF * (peak - 60))
+        closed = ndimage.binary_closing(shell)
+        holes, count = ndimage.label(ndimage.binary_fill_holes(closed) & ~shell)
+        area = np.bincount(holes.ravel(), minlength=count + 1) * spacing[0] * spacing[1]
+        bone[index] = shell | ((holes > 0) & (front[index] | (area < _MARROW_MM2)[holes]))
+    return bone
 
 
 def _rivals(pieces: list[Piece]) -> list[Piece]:
@@ -129,28 +158,42 @@ def _bands(
     reach = np.full(s.shape, 40.0, dtype=np.float32)
     back = np.arange(-55.0, -8, 1.0)
     profile = sample_at(array, spacing, frame.positions(back, np.linspace(-8, 8, 9)))
+    depths = _body_depths(back, profile, pieces, threshold)
     for index, piece in enumerate(pieces, start=1):
         band = (s > piece.low - 2) & (s < piece.high + 2)
-        margin = 0.2 * (piece.high - piece.low)
-        last = len(frame.point) - 1
-        first = min(max(int(piece.low + margin), 0), last)
-        rows = slice(first, min(max(int(piece.high - margin), first + 1), last + 1))
-        depth[band] = _body_depth(back, profile[rows].mean(axis=(0, 2)), threshold)
+        depth[band] = depths[index - 1]
         # Lumbar transverse processes reach far; in the chest the same distance would take in the ribs.
         reach[band] = 47.0 if piece.high - piece.low > 28.5 else 33.0
         number[(s > piece.low + 1.5) & (s < piece.high - 1.5)] = index
     return number, depth, reach
 
 
-def _body_depth(back: NDArray[np.float64], profile: NDArray[np.float64], threshold: float) -> float:
-    """Distance from the canal's center to the front of a body, from the mean HU along a line forward."""
-    start = int(np.argmin(np.abs(back + 18)))
-    outside = (profile < threshold + 10) & (np.arange(len(back)) < start)
-    edges = np.flatnonzero(outside[1:] & outside[:-1])
-    if edges.size:
-        return float(np.clip(-back[edges[-1] + 1] + 1.0, 22.0, 52.0))
-    # A bright vessel may lie against the front: then the cortex is the last steep fall.
-    return float(np.clip(-back[int(np.argmax(np.diff(profile[:start])))], 22.0, 45.0))
+def _body_depths(
+    back: NDArray[np.float64], profile: NDArray[Any], pieces: list[Piece], threshold: float
+) -> NDArray[np.float64]:
+    """Distance from the canal's center to the front of each body, from the mean HU along a line forward.
+
+    The front is where the HU falls below bone beyond the brightest spot of the front half, the anterior cortex.
+    Neighbors keep one another from being led astray by a vessel or an osteophyte.
+    """
+    from scipy.ndimage import median_filter
+
+    last = len(profile) - 1
+    order = np.argsort([piece.low for piece in pieces])
+    depths = np.empty(len(pieces))
+    for rank in order:
+        piece = pieces[rank]
+        margin = 0.2 * (piece.high - piece.low)
+        first = min(max(int(piece.low + margin), 0), last)
+        mean = profile[first : min(max(int(piece.high - margin), first + 1), last + 1)].mean(axis=(0, 2))
+        front = np.flatnonzero((back > -47) & (back < -23))
+        position = int(front[np.argmax(mean[front])])
+        while position > 0 and mean[position] > threshold:
+            position -= 1
+        depths[rank] = np.clip(-back[position], 24.0, 52.0)
+    smooth = median_filter(depths[order], size=3, mode="nearest")
+    depths[order] = np.clip(depths[order], smooth - 2.0, smooth + 3.0)
+    return depths
 
 
 def _flood(
@@ -206,10 +249,7 @@ def _tidy(labels: NDArray[np.int32], s: Array, pieces: list[Piece]) -> NDArray[n
         mask = (labels == index) & (s > piece.low - 24) & (s < piece.high + 14)
         if not mask.any():
             continue
-        parts, count = ndimage.label(ndimage.binary_opening(mask) if mask.sum() > 4000 else mask)
-        if count == 0:
-            continue
+        parts, _ = ndimage.label(mask)
         largest = parts == 1 + int(np.bincount(parts.ravel())[1:].argmax())
-        grown = ndimage.binary_dilation(largest) & mask
-        out[grown & (out == 0)] = index
+        out[largest & (out == 0)] = index
     return out
