@@ -300,6 +300,16 @@ def test_a_bad_simulation(
 
 
 @pytest.mark.parametrize("command", ["simulate", "demo"])
+@pytest.mark.parametrize("command", ["simulate", "demo"])
+@pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
+def test_a_bad_seed(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, seed: str) -> None:
+    words = {"simulate": simulate(good, metal(), tmp_path), "demo": ["demo", "--out", str(tmp_path / "out")]}[command]
+    with pytest.raises(SystemExit) as stop:
+        main([*words, "--seed", seed])
+    assert stop.value.code == 2
+    assert f"a seed is a whole number from 0 on, not '{seed}'" in capsys.readouterr().err
+
+
 def test_a_file_in_the_place_of_the_output_folder(
     good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:

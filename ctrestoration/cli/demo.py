@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ctrestoration.cli.inputs import add_reading_options
+from ctrestoration.cli.inputs import add_reading_options, seed_number
 
 COMMAND = "demo"
 HELP = "the main job end to end: spine, screws and rods, artifact, corrections, numbers, a report"
@@ -19,7 +19,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", default="demo-output", help="folder for the results (default: %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="of the phantom and of the photon noise (default: %(default)s)"
+        "--seed", type=seed_number, default=0, help="of the phantom and of the photon noise (default: %(default)s)"
     )
     parser.add_argument(
         "--preset",

@@ -1,4 +1,4 @@
-"""The options that say how to read a CT volume, the same for every command that reads one."""
+"""Options that several commands share: how to read a CT volume, and the seed of what is random."""
 
 from __future__ import annotations
 
@@ -7,6 +7,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctrestoration.volume import Volume
+
+
+def seed_number(text: str) -> int:
+    """The argparse type of a seed: a whole number from 0 on."""
+    try:
+        seed = int(text)
+    except ValueError:
+        seed = -1
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"a seed is a whole number from 0 on, not {text!r}")
+    return seed
 
 
 def add_reading_options(parser: argparse.ArgumentParser) -> None:

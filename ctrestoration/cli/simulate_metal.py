@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ctrestoration.cli.inputs import add_reading_options
+from ctrestoration.cli.inputs import add_reading_options, seed_number
 from ctrestoration.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--photons", type=float, default=2e7, help="per detector bin; 0: no noise (default: %(default)g)"
     )
     parser.add_argument("--scatter", type=float, default=20.0, help="photons added to every bin (default: %(default)g)")
-    parser.add_argument("--seed", type=int, default=0, help="of the photon noise (default: %(default)s)")
+    parser.add_argument("--seed", type=seed_number, default=0, help="of the photon noise (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the settings as one JSON object")
     add_reading_options(parser)
 
