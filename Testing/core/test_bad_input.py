@@ -300,7 +300,6 @@ def test_a_bad_simulation(
 
 
 @pytest.mark.parametrize("command", ["simulate", "demo"])
-@pytest.mark.parametrize("command", ["simulate", "demo"])
 @pytest.mark.parametrize("seed", ["-1", "1.5", "x"])
 def test_a_bad_seed(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, seed: str) -> None:
     words = {"simulate": simulate(good, metal(), tmp_path), "demo": ["demo", "--out", str(tmp_path / "out")]}[command]
@@ -310,6 +309,7 @@ def test_a_bad_seed(good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert f"a seed is a whole number from 0 on, not '{seed}'" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["simulate", "demo"])
 def test_a_file_in_the_place_of_the_output_folder(
     good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
