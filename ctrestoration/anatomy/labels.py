@@ -42,8 +42,8 @@ _OWN = {
 }  # fmt: skip
 _DISC_BASE = 230
 
-DISC_ID: dict[str, int] = {level: _DISC_BASE + index for index, level in enumerate(LEVELS[LEVELS.index("T1") : -1])}
-"""Number of the disc below each level, T1 = 230 ... L5 = 246."""
+DISC_ID: dict[str, int] = {level: _DISC_BASE + index for index, level in enumerate(LEVELS[LEVELS.index("C5") : -1])}
+"""Number of the disc below each level, C5 = 230 ... L5 = 249."""
 
 TOTALSEGMENTATOR_NAMES: dict[int, str] = {
     **_ORGANS,

@@ -13,6 +13,7 @@ from ctrestoration.anatomy.phantom import spine as spine_parts
 from ctrestoration.anatomy.phantom.abdomen import paint_lesions, paint_organs
 from ctrestoration.anatomy.phantom.bowel import paint_bowel
 from ctrestoration.anatomy.phantom.canvas import Canvas
+from ctrestoration.anatomy.phantom.levels import THORACOLUMBAR
 from ctrestoration.anatomy.phantom.options import PhantomOptions
 from ctrestoration.anatomy.phantom.patient import Patient, draw_patient, stream
 from ctrestoration.anatomy.phantom.pelvis import Sacrum, build_sacrum, paint_hips, paint_sacrum
@@ -239,7 +240,7 @@ def _check(size: tuple[int, int, int], spacing: tuple[float, float, float], seed
         raise InputError(f"The phantom's spacing must be three lengths (x, y, z) in 0.2..10 mm, not {tuple(spacing)}.")
     if int(seed) != seed or not 0 <= seed < 2**63:
         raise InputError(f"The phantom's seed must be an integer from 0 on, not {seed}.")
-    if region not in REGIONS and region not in (*spine_parts.THORACOLUMBAR, "S1"):
+    if region not in REGIONS and region not in (*THORACOLUMBAR, "S1"):
         raise InputError(
             f"Unknown region {region!r}: choose one of {', '.join(REGIONS)}, or a level T1..T12, L1..L5, S1."
         )

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.anatomy.phantom.levels import KYPHOSIS_SHARE, LORDOSIS_SHARE, THORACOLUMBAR
+from ctrestoration.anatomy.phantom.levels import KYPHOSIS_SHARE, LORDOSIS_SHARE, MOBILE
 
 Array = NDArray[np.floating[Any]]
 Vector = NDArray[np.float64]
 _STEP = 0.25
-_BELOW, _ABOVE = 170.0, 130.0  # mm of curve beyond the sacral endplate and beyond T1
+_BELOW, _ABOVE = 170.0, 90.0  # mm of curve beyond the sacral endplate and beyond the topmost vertebra
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class SpineCurve:
         """The curve with the given angles.
 
         Args:
-            centers: s of each body's center, in mm, from T1 to L5.
+            centers: s of each body's center, in mm, from C5 to L5.
             lordosis_deg: L1 to S1.
             kyphosis_deg: T1 to T12.
             sacral_slope_deg: tilt of the sacral endplate against the axial plane.
@@ -59,16 +59,17 @@ class SpineCurve:
         """
         from scipy.interpolate import PchipInterpolator
 
-        s = np.arange(-_BELOW, centers["T1"] + _ABOVE, _STEP)
+        top = centers[MOBILE[0]]
+        s = np.arange(-_BELOW, top + _ABOVE, _STEP)
         # The sacrum turns from its endplate backward, then forward to the coccyx.
         known = [(-150.0, -55.0), (-110.0, -35.0), (-80.0, 0.0), (-50.0, 0.62 * sacral_slope_deg)]
         known += [(-18.0, sacral_slope_deg), (0.0, sacral_slope_deg - LORDOSIS_SHARE["S1"] * lordosis_deg)]
-        for level in reversed(THORACOLUMBAR):
+        for level in reversed(MOBILE):
             lost = LORDOSIS_SHARE.get(level, 1.0) * lordosis_deg
             gained = KYPHOSIS_SHARE.get(level, 0.0) * kyphosis_deg
             known.append((centers[level], sacral_slope_deg - lost + gained))
-        known += [(centers["T1"] + 60, known[-1][1] - 8), (centers["T1"] + 200, known[-1][1] - 25)]
-        tilt = np.radians(PchipInterpolator(*np.transpose(known))(np.clip(s, -150, centers["T1"] + 200)))
+        known += [(top + 150, known[-1][1] - 12)]
+        tilt = np.radians(PchipInterpolator(*np.transpose(known))(np.clip(s, -150, top + 150)))
         # A sine whose steepest tangents, half a wavelength apart, enclose the Cobb angle.
         wave = 2 * np.pi / scoliosis_length
         window = np.exp(-(((s - scoliosis_apex) / (0.75 * scoliosis_length)) ** 4))

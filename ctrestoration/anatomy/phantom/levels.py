@@ -1,4 +1,4 @@
-"""Mean dimensions of each vertebra of an adult, T1 to S1, in mm and degrees.
+"""Mean dimensions of each vertebra of an adult, T1 to S1, in mm and degrees; C5 to C7 only close the upper end.
 
 Pedicle widths T1, T4, T12: Kaur et al. 2016; transverse angles L1-S1 and canal widths L1-L5: the anatomical series
 quoted in the project's tables; lumbar bodies between the dry-bone series of men and women, thoracic ones from
@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 THORACOLUMBAR: tuple[str, ...] = (*(f"T{n}" for n in range(1, 13)), *(f"L{n}" for n in range(1, 6)))
+MOBILE: tuple[str, ...] = ("C5", "C6", "C7", *THORACOLUMBAR)
+"""Every vertebra that is built, cranial to caudal; the sacrum follows."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,9 @@ class LevelMean:
 
 
 _ROWS = """
+C5  25.0 16.5 13.0  4.5 24.0 14.5  5.8  7.0 40  0 26 16 0.30
+C6  26.5 16.8 13.5  4.5 24.0 14.5  6.0  7.2 38  2 28 20 0.30
+C7  28.5 17.2 15.0  4.2 22.5 14.8  6.8  7.6 35  6 33 28 0.30
 T1  31.5 18.5 16.0 4.0 20.5 15.0 8.5 9.0 28 12 36 30 0.35
 T2  30.5 19.6 17.0 4.0 18.5 15.0 7.0 10.5 20 14 33 27 0.60
 T3  29.4 20.6 17.5 4.0 17.5 15.0 5.7 11.0 15 14 29 25 0.90
@@ -75,6 +80,7 @@ MEANS: dict[str, LevelMean] = {
 # Share of the lumbar lordosis (S1 -> L1) and of the thoracic kyphosis (T12 -> T1) reached at each body's center.
 LORDOSIS_SHARE = {"S1": 0.06, "L5": 0.33, "L4": 0.56, "L3": 0.75, "L2": 0.89, "L1": 0.98}
 KYPHOSIS_SHARE = {
+    "C5": 0.45, "C6": 0.70, "C7": 0.90,  # the neck bends back
     "T12": 0.0, "T11": 0.04, "T10": 0.11, "T9": 0.20, "T8": 0.31, "T7": 0.43,
     "T6": 0.55, "T5": 0.66, "T4": 0.77, "T3": 0.87, "T2": 0.95, "T1": 1.0,
 }  # fmt: skip

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ctrestoration.anatomy import labels as names
 from ctrestoration.anatomy.phantom.canvas import Box, Canvas
 from ctrestoration.anatomy.phantom.curve import SpineCurve
-from ctrestoration.anatomy.phantom.levels import THORACOLUMBAR
+from ctrestoration.anatomy.phantom.levels import MOBILE
 from ctrestoration.anatomy.phantom.patient import Patient, stream
 from ctrestoration.anatomy.phantom.shapes import Array, Shape, capsule, ellipse_distance, smooth_max, union
 from ctrestoration.anatomy.phantom.texture import SolidNoise
@@ -68,11 +68,11 @@ def place_spine(seed: int, patient: Patient, pedicle_scale: float) -> Spine:
     g = stream(seed, "vertebrae")
     drawn = {
         level: draw(level, g, patient.bone_scale, pedicle_scale, patient.osteophyte * (1.0 if level[0] == "L" else 0.6))
-        for level in (*THORACOLUMBAR, "S1")
+        for level in (*MOBILE, "S1")
     }
     wear = 1 - _DISC_AGE_LOSS * float(np.clip((patient.age - 40) / 45, 0, 1))
     centers, s = {}, 0.0
-    for level in reversed(THORACOLUMBAR):
+    for level in reversed(MOBILE):
         mean = drawn[level].mean
         s += mean.disc * wear
         centers[level] = s + mean.height / 2
@@ -87,7 +87,7 @@ def place_spine(seed: int, patient: Patient, pedicle_scale: float) -> Spine:
         scoliosis_length=patient.scoliosis_length,
     )
     vertebrae: dict[str, Vertebra] = {}
-    for level in THORACOLUMBAR:
+    for level in MOBILE:
         center, axes = curve.frame(centers[level])
         vertebra = build(level, drawn[level], center, axes, g)
         if vertebrae:
@@ -106,7 +106,7 @@ def _with_joints(vertebra: Vertebra, upper: Vertebra) -> Vertebra:
 def _canal(curve: SpineCurve, centers: dict[str, float], vertebrae: dict[str, Vertebra]) -> tuple[Array, Array, Array]:
     rows = [(centers[level], *vertebrae[level].canal[1:]) for level in vertebrae]
     top = rows[0]
-    rows += [(top[0] + 120, 14.5, 12.0, 7.5)]
+    rows += [(top[0] + 60, 16.0, 12.0, 7.5)]
     rows += [(-15.0, 24.0, 14.5, 8.0), (-40.0, 21.0, 13.0, 6.5), (-70.0, 17.0, 10.0, 4.5), (-100.0, 12.0, 6.0, 2.5)]
     offset, width, depth = (curve.along([(row[0], row[n]) for row in rows]) for n in (1, 2, 3))
     return offset, width, depth
@@ -114,9 +114,9 @@ def _canal(curve: SpineCurve, centers: dict[str, float], vertebrae: dict[str, Ve
 
 def paint_discs(canvas: Canvas, spine: Spine) -> None:
     """Paint the discs: annulus, nucleus, and a rim that reaches under the endplates."""
-    for level in THORACOLUMBAR:
+    for level in MOBILE:
         mean = spine.drawn[level].mean
-        lower = THORACOLUMBAR[THORACOLUMBAR.index(level) + 1] if level != "L5" else "S1"
+        lower = MOBILE[MOBILE.index(level) + 1] if level != "L5" else "S1"
         below = spine.drawn[lower].mean
         middle = spine.centers[level] - mean.height / 2 - mean.disc / 2
         point, axes = spine.curve.frame(middle)
@@ -179,7 +179,7 @@ def _paint_foramina(canvas: Canvas, spine: Spine) -> None:
 
 
 def paint_vertebrae(canvas: Canvas, spine: Spine, noise: SolidNoise) -> None:
-    """Paint T1 to L5: cortical shell, spongiosa with vertical trabeculae, the basivertebral vein."""
+    """Paint the vertebrae: cortical shell, spongiosa with vertical trabeculae, the basivertebral vein."""
     for level, vertebra in spine.vertebrae.items():
         shape = vertebra.shape
         for box in canvas.boxes(shape.low, shape.high):

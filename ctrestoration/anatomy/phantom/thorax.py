@@ -177,7 +177,7 @@ def _scapula(trunk: Trunk, side: int) -> Shape:
     near = np.array([trunk.at_spine(side * x, y, z) for z, x, y in blade])
     far = near + np.array([[side * d, -f, 0] for d, f in ((12, 6), (26, 14), (38, 24), (42, 30), (20, 16))])
     sheets = [
-        tube(np.array([a + u * (b - a) for a, b in zip(near, far, strict=True)]), 2.6) for u in np.linspace(0, 1, 8)
+        tube(np.array([a + u * (b - a) for a, b in zip(near, far, strict=True)]), 2.6) for u in np.linspace(0, 1, 15)
     ]
     ridge = tube(np.array([near[3] + [0, 12, -4], far[4] + [side * 14, -4, 14]]), [4.0, 6.0])
     return union([*sheets, ridge])

@@ -51,7 +51,7 @@ class LevelTruth:
     """One vertebra.
 
     Attributes:
-        name: "T1" .. "S1".
+        name: "C5" .. "S1".
         label: its value in the label map.
         center: center of the body, LPS mm.
         left: unit vector to the vertebra's left.

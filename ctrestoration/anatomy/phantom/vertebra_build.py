@@ -100,8 +100,8 @@ def _pedicle(level: str, drawn: Drawn, canal: tuple[float, float, float, float],
     direction = np.array(
         [-side * np.sin(transverse) * np.cos(sagittal), -np.cos(transverse) * np.cos(sagittal), -np.sin(sagittal)]
     )
-    rise = 0.20 if level.startswith("T") else 0.16
-    y = m.depth / 2 + (2.0 if level.startswith("T") else 2.5)
+    rise = 0.20 if level[0] in "CT" else 0.16
+    y = m.depth / 2 + (2.0 if level[0] in "CT" else 2.5)
     z = rise * m.height
     angle = np.linspace(0, np.pi, 91)
     # The wall next to the canal: the axis stays half a width (plus flare) away from the canal's outline.
@@ -143,7 +143,7 @@ def _arch(
     generator: np.random.Generator,
 ) -> tuple[Plate | Spinous, ...]:
     m = drawn.mean
-    thoracic = level.startswith("T")
+    thoracic = level[0] in "CT"
     radius = 3.1 if thoracic else 3.7
     back = canal[1] + canal[3]
     roof = back + radius * 1.05
@@ -176,7 +176,7 @@ def _processes(
         lateral = canal[2] + 4.0
         root_z = float(pedicle.isthmus[2])
         flip = np.array([side, 1.0, 1.0])
-        if level.startswith("T") and level not in ("T12",):
+        if level[0] in "CT" and level not in ("T12",):
             root, tip = (lateral + 1.0, mid + 6.5, root_z - 1.5), (m.process_span, mid + 16.0, root_z + 3.0)
             transverse.append(capsule(flip * root, flip * tip, 5.0, 4.8))
         elif level == "T12":
@@ -186,7 +186,7 @@ def _processes(
             x0 = abs(float(pedicle.isthmus[0])) + 2.0
             root, tip = (x0, mid + 5.5, root_z - 3.5), (m.process_span, mid + 15.0, root_z - 0.5)
             transverse.append(capsule(flip * root, flip * tip, 5.0, 3.1))
-        if level.startswith("T") and level != "T12":
+        if level[0] in "CT" and level != "T12":
             back = canal[1] + 0.55 * canal[3]
             top = m.height / 2 + 5.0
             superior.append(articular(side, (lateral, back, root_z - 2), (lateral + 1.5, back + 1.0, top), (4.0, 3.4)))
