@@ -55,7 +55,7 @@ class Recorder:
         self._reserve = run.root / "control" / ".reserve"
         self.metrics = self.guarded(lambda: Journal(run.metrics), "metrics.jsonl")
         self.events = self.guarded(lambda: Journal(run.events), "events.jsonl")
-        self.guarded(lambda: self._reserve.write_bytes(b"\0" * _RESERVE_BYTES), "its control folder")
+        self._keep_reserve()
         self.set_state("starting")
 
     def set_state(self, state: str, message: str = "", exit_code: int | None = None) -> None:
@@ -128,6 +128,7 @@ class Recorder:
             if attempt:
                 self.status.update(state="running", message="")
                 self._last_words("retry", f"{what} could be written again.", "info")
+                self._keep_reserve()
             return answer
         raise AssertionError("the loop returns or raises")
 
@@ -135,8 +136,7 @@ class Recorder:
         """Say how the run ended, also where there is hardly any room left to say it."""
         self.status.update(state=state, exit_code=exit_code, message=message)
         level = "info" if state in ("done", "cancelled") else "error"
-        with contextlib.suppress(OSError):
-            self._reserve.unlink(missing_ok=True)
+        self._free_reserve()
         self._last_words(state, message, level)
 
     def close(self) -> None:
@@ -145,11 +145,22 @@ class Recorder:
             with contextlib.suppress(OSError):
                 journal.sync()
             journal.close()
+        self._free_reserve()
+
+    def _keep_reserve(self) -> None:
+        """Occupy a little room, so that a full disk can still be told of."""
+        try:
+            self._reserve.write_bytes(b"\0" * _RESERVE_BYTES)
+        except OSError:
+            self._free_reserve()
+
+    def _free_reserve(self) -> None:
         with contextlib.suppress(OSError):
             self._reserve.unlink(missing_ok=True)
 
     def _pause(self, what: str, error: OSError, attempt: int) -> None:
         left = self._settings.retries - attempt
+        self._free_reserve()
         self.status.update(state="paused", message=self._explain(what, error))
         data = {"free_bytes": _free(self.run.root), "reason": str(error)}
         self._last_words("retry", f"{self._explain(what, error)} Trying again, {left} times.", "warning", data)

@@ -1,0 +1,489 @@
+"""The fault table of the training engine: every fault is real, and every row ends as it must.
+
+The headline: kill a run anywhere, resume it, and weights, optimizer state and metrics are bitwise those of a run that
+was never disturbed. Runs are tiny (two stages, two optimizers, 64 steps) and live in processes of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("yaml", reason="training needs PyYAML")
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="the faults are signals and mounts of POSIX systems")
+
+from core import training_children as runs  # noqa: E402
+
+from ctrestoration.errors import InputError  # noqa: E402
+from ctrestoration.jobs import outcome  # noqa: E402
+from ctrestoration.jobs.reader import Watcher  # noqa: E402
+from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
+from ctrestoration.training import checkpoints  # noqa: E402
+from ctrestoration.training.runfile import load_config  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the tiny run comes to when nothing happens to it."""
+    root = tmp_path_factory.mktemp("undisturbed") / "run"
+    runs.new_run(root)
+    assert runs.train(root) == 0
+    return runs.result(root)
+
+
+def assert_same(root: Path, undisturbed: dict[str, Any]) -> None:
+    assert runs.result(root) == undisturbed
+    assert runs.steps(root) == list(range(1, 65)), "every step exactly once"
+    assert runs.status(root)["state"] == "done"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    try:
+        if subprocess.run(words, capture_output=True, check=False).returncode != 0:
+            pytest.skip("mounting a small tmpfs needs root on Linux")
+    except FileNotFoundError:
+        pytest.skip("there is no mount command here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=False)
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.005)
+
+
+# 1 killed -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [runs.KillAtStep(3)],  # before the first checkpoint after the start
+        [runs.KillAtStep(17), runs.KillAtStep(30)],  # inside each stage
+        [runs.KillAtStep(32), runs.KillAtStep(33)],  # both sides of the stage boundary
+        [runs.KillAtEvent("stage", 2), runs.KillAtStep(63)],  # the stage was just entered; one step before the end
+        [runs.KillAtEvent("checkpoint", 1), runs.KillAtEvent("checkpoint", 4)],  # right after saving
+        [runs.KillWhileSaving(3, "file"), runs.KillWhileSaving(4, "sidecar")],
+    ],
+    ids=["first", "inside", "boundary", "entered", "saved", "saving"],
+)
+def test_fault_01_killed_anywhere(tmp_path: Path, undisturbed: dict[str, Any], faults: list[Any]) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train_through(root, *faults) == [-signal.SIGKILL] * len(faults) + [0]
+    assert_same(root, undisturbed)
+    assert not list(root.rglob(".*.part")), "temporaries of killed writers are swept"
+
+
+def test_fault_01_killed_at_random_moments(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    draw = np.random.default_rng(5)
+    codes = []
+    for _ in range(3):
+        process = runs.start(root)
+        before = len(runs.steps(root)) if (root / "metrics.jsonl").exists() else 0
+        wait_for(lambda p=process, b=before: not p.is_alive() or _lines(root) > b + 2)
+        time.sleep(float(draw.uniform(0, 0.15)))
+        process.kill()
+        process.join()
+        codes.append(process.exitcode)
+    assert runs.train(root) == 0
+    assert codes[0] == -signal.SIGKILL
+    assert_same(root, undisturbed)
+
+
+def _lines(root: Path) -> int:
+    path = root / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+# 2 asked to stop ------------------------------------------------------------------------------------------------
+
+
+def test_fault_02_sigterm_stops_after_the_step_and_saves(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(12, signal.SIGTERM)) == outcome.ExitCode.CANCELLED
+    assert runs.steps(root)[-1] == 12
+    assert runs.status(root)["state"] == "cancelled"
+    assert (root / "checkpoints" / "step_0000012.pt").exists()
+    assert runs.train(root) == 0
+    assert_same(root, undisturbed)
+
+
+def _cancel_at_last_step(run: RunDirectory) -> dict[str, Any]:
+    def observe(what: str, record: dict[str, Any]) -> None:
+        if what == "metrics" and record["kind"] == "train" and record["step"] == 16:
+            run.request_cancel()
+
+    return {"observer": observe}
+
+
+def test_fault_02_cancel_file_at_the_last_step_of_an_epoch(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, _cancel_at_last_step) == outcome.ExitCode.CANCELLED
+    assert runs.steps(root)[-1] == 16
+    assert runs.train(root) == 0, "resuming removes the request"
+    assert_same(root, undisturbed)
+
+
+def test_fault_02_laptop_sleep(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    process = runs.start(root)
+    wait_for(lambda: _lines(root) > 3)
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGCONT)
+    process.join(60)
+    assert process.exitcode == 0
+    assert_same(root, undisturbed)
+
+
+# 3, 4 the disk --------------------------------------------------------------------------------------------------
+
+
+def _fill(run: RunDirectory) -> dict[str, Any]:
+    def observe(what: str, record: dict[str, Any]) -> None:
+        if what == "metrics" and record["kind"] == "train" and record["step"] == 13:
+            with (run.root.parent / "filler").open("wb", buffering=0) as stream:
+                try:
+                    while True:
+                        stream.write(b"x" * 512)
+                except OSError:
+                    return
+
+    return {"observer": observe}
+
+
+def test_fault_03_disk_full(small_disk: Path, undisturbed: dict[str, Any]) -> None:
+    root = small_disk / "run"
+    runs.new_run(root)
+    assert runs.train(root, _fill) == outcome.ExitCode.STORAGE
+    assert runs.status(root)["state"] == "failed"
+    assert runs.status(root)["exit_code"] == 74
+    assert "MiB" in runs.status(root)["message"]
+    assert not list(root.rglob("*.part"))
+    newest, _ = next(checkpoints.usable(root / "checkpoints", []))
+    assert newest.name == "step_0000010.pt", "the old checkpoint is intact"
+    (small_disk / "filler").unlink()
+    assert runs.train(root) == 0
+    assert_same(root, undisturbed)
+
+
+def test_fault_03_disk_full_for_a_moment(small_disk: Path, undisturbed: dict[str, Any]) -> None:
+    root = small_disk / "run"
+    runs.new_run(root, checkpoint__retry_seconds=0.3)
+    process = runs.start(root, _fill)
+    wait_for(lambda: (RunDirectory(root).read_status() or {}).get("state") == "paused" or not process.is_alive())
+    (small_disk / "filler").unlink()
+    process.join(60)
+    assert process.exitcode == 0
+    assert_same_numbers(root, undisturbed)
+
+
+def assert_same_numbers(root: Path, undisturbed: dict[str, Any]) -> None:
+    """For a run whose configuration differs in what does not touch the result."""
+    found = runs.result(root)
+    assert found["checkpoint"] == undisturbed["checkpoint"]
+    assert found["metrics"] == undisturbed["metrics"]
+
+
+def test_fault_03_too_little_room_is_said_before_training(small_disk: Path) -> None:
+    root = small_disk / "run"
+    runs.new_run(root, method__network__widths=[32, 64], checkpoint__retries=0)
+    assert runs.train(root) == outcome.ExitCode.STORAGE
+    assert runs.steps(root) == []
+    assert "needed" in runs.status(root)["message"]
+
+
+def test_fault_04_directory_became_read_only(small_disk: Path) -> None:
+    root = small_disk / "run"
+    runs.new_run(root)
+    # Open files for writing keep a file system from becoming read-only, so the disk is mounted a second time over it.
+    code = runs.train(root, _cover_read_only)
+    subprocess.run(["umount", "-l", str(small_disk)], check=False)
+    assert code == outcome.ExitCode.STORAGE
+    assert runs.status(root)["state"] != "done"
+
+
+def _cover_read_only(run: RunDirectory) -> dict[str, Any]:
+    def observe(what: str, record: dict[str, Any]) -> None:
+        if what == "metrics" and record["kind"] == "train" and record["step"] == 13:
+            disk = str(run.root.parent)
+            subprocess.run(["mount", "--bind", disk, disk], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,ro", disk], check=True)
+
+    return {"observer": observe}
+
+
+def _vanish(run: RunDirectory) -> dict[str, Any]:
+    def observe(what: str, record: dict[str, Any]) -> None:
+        if what == "metrics" and record["kind"] == "train" and record["step"] == 13:
+            run.root.rename(run.root.with_name("moved"))
+
+    return {"observer": observe}
+
+
+def test_fault_04_directory_vanished(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, _vanish) == outcome.ExitCode.STORAGE
+    said = runs.events(tmp_path / "moved", "failed")
+    assert said, "the open journal still takes the last words"
+    assert str(root) in said[-1]["message"]
+
+
+# 5 checkpoints --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit"])
+def test_fault_05_damaged_checkpoint(tmp_path: Path, undisturbed: dict[str, Any], damage: str) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(23)) == -signal.SIGKILL
+    newest = max((root / "checkpoints").glob("step_*.pt"))
+    content = bytearray(newest.read_bytes())
+    if damage == "bit":
+        content[len(content) // 2] ^= 1
+    newest.write_bytes(content if damage == "bit" else content[: len(content) * 2 // 3])
+    assert runs.train(root) == 0
+    assert any(newest.name in event["message"] for event in runs.events(root, "warning"))
+    assert_same(root, undisturbed)
+
+
+# 7, 8 the numbers -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_fault_07_nan_goes_back_with_a_lower_rate(tmp_path: Path, value: float) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.Poison(13, 1, value)) == 0
+    (nan,) = runs.events(root, "nan")
+    assert len(nan["data"]["indices"]) == 2
+    assert nan["data"]["seed"] == 3
+    assert len(runs.events(root, "rollback")) == 1
+    assert runs.steps(root) == list(range(1, 65))
+    rates = {record["step"]: record["values"].get("lr") for record in runs.numbers(root) if record["kind"] == "train"}
+    assert rates[11] < 0.6 * rates[10], "from the checkpoint of step 10 on the rate is halved"
+
+
+def test_fault_07_rollback_survives_a_kill(tmp_path: Path) -> None:
+    """Killed right after going back: the lower rate was itself saved."""
+    results = []
+    for name, faults in (("a", []), ("b", [runs.KillAtStep(20)])):
+        root = tmp_path / name
+        runs.new_run(root)
+        poisoned = _PoisonThen(faults[0] if faults else None)
+        codes = [runs.train(root, poisoned)] + ([runs.train(root)] if faults else [])
+        assert codes[-1] == 0
+        results.append(runs.result(root))
+    assert results[0] == results[1]
+
+
+class _PoisonThen:
+    def __init__(self, then: Any) -> None:
+        self.then = then
+
+    def __call__(self, run: RunDirectory) -> dict[str, Any]:
+        return {**runs.Poison(13, 1)(run), **(self.then(run) if self.then else {})}
+
+
+def test_fault_07_diverged(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.Poison(13, 99)) == outcome.ExitCode.DIVERGED
+    assert len(runs.events(root, "rollback")) == 2
+    for path in (root / "checkpoints").glob("step_*.pt"):
+        for tensor in checkpoints.load(path)["modules"]["g"].values():
+            assert torch.isfinite(tensor.float()).all(), "never a NaN checkpoint"
+
+
+def test_fault_08_collapse_is_said(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root, method__collapse_below=10.0, method__collapse_steps=5)
+    assert runs.train(root) == 0
+    (said,) = [event for event in runs.events(root, "warning") if "d_loss" in event["message"]]
+    assert said["stage"] == "adversarial"
+
+
+# 13, 14, 15, 16, 17 ---------------------------------------------------------------------------------------------
+
+
+def _clock_back(run: RunDirectory) -> dict[str, Any]:
+    real, jumped = time.time, [0.0]
+    time.time = lambda: real() - jumped[0]  # type: ignore[assignment]
+
+    def observe(what: str, record: dict[str, Any]) -> None:
+        if what == "metrics" and record["step"] == 12:
+            jumped[0] = 3600.0
+        if what == "metrics" and record["kind"] == "train" and record["step"] == 23:
+            runs.die()
+
+    return {"observer": observe}
+
+
+def test_fault_13_clock_steps_back(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    watcher = Watcher(RunDirectory(root))
+    assert runs.train(root, _clock_back) == -signal.SIGKILL
+    times = [json.loads(line)["t"] for line in (root / "metrics.jsonl").read_text().splitlines()]
+    assert times != sorted(times), "the clock did step back"
+    assert [record["seq"] for record in watcher.poll().metrics] == list(range(len(times)))
+    newest = max((root / "checkpoints").glob("step_*.pt"))
+    os.utime(newest, (0, 0))  # the newest by step is now the oldest by date
+    assert runs.train(root) == 0
+    assert runs.events(root, "resumed")[-1]["message"].startswith("Going on from step 20")
+    assert_same(root, undisturbed)
+
+
+def test_fault_13_silence_is_measured_by_the_readers_clock(tmp_path: Path) -> None:
+    run = runs.new_run(tmp_path / "run")
+    now = [0.0]
+    watcher = Watcher(run, lost_after_s=30, clock=lambda: now[0])
+    foreign = {"state": "running", "host": "elsewhere", "pid": 1, "beat": 1, "generation": 1}
+    run.status.write_text(json.dumps(foreign))
+    assert watcher.poll().state == "running"
+    now[0] = 29
+    assert watcher.poll().state == "running"
+    run.status.write_text(json.dumps({**foreign, "beat": 2}))
+    now[0] = 58
+    assert watcher.poll().state == "running"
+    now[0] = 89
+    assert watcher.poll().state == "lost"
+
+
+def test_fault_14_second_trainer(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    first = runs.start(root)
+    wait_for(lambda: (root / "lock").exists() and _lines(root) > 0)
+    os.kill(first.pid, signal.SIGSTOP)
+    before = (root / "metrics.jsonl").read_bytes()
+    assert runs.train(root) == outcome.ExitCode.IN_USE
+    assert (root / "metrics.jsonl").read_bytes() == before
+    os.kill(first.pid, signal.SIGKILL)
+    first.join()
+    assert (root / "lock").exists()
+    assert runs.train(root) == 0
+    assert any("died without a word" in event["message"] for event in runs.events(root, "warning"))
+
+
+def test_fault_14_lock_of_another_machine_is_respected(tmp_path: Path) -> None:
+    run = runs.new_run(tmp_path / "run")
+    run.lock.write_text(json.dumps({"host": f"not-{socket.gethostname()}", "pid": 1}))
+    assert runs.train(run.root) == outcome.ExitCode.IN_USE
+
+
+def test_fault_15_checkpoint_of_another_version(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(12)) == -signal.SIGKILL
+    newest = max((root / "checkpoints").glob("step_*.pt"))
+    content = torch.load(newest, weights_only=True)
+    checkpoints.save(newest.parent, 10, {**content, "schema": 99})
+    assert runs.train(root) == outcome.ExitCode.DATA_REFUSED
+    assert "format 99" in runs.status(root)["message"]
+
+
+def test_fault_15_run_file_changed_in_between(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(12)) == -signal.SIGKILL
+    config = root / "config.yaml"
+    config.write_text(config.read_text().replace("lr: 0.001", "lr: 0.002"))
+    assert runs.train(root) == outcome.ExitCode.CONFIGURATION
+    assert "changed" in runs.status(root)["message"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ("alhpa: 1", ["run.yaml:2", "alhpa", "known keys"]),
+        ("optim: {lr: fast}", ["run.yaml:2", "optim.lr", "'fast'", "number"]),
+        ("optim: {lr: -1}", ["optim.lr", "-1", "greater than 0"]),
+        ("optim:\n  schedul: {}", ["run.yaml:3", "optim.schedul", "did you mean schedule"]),
+        ("seed: 1.5", ["seed", "1.5", "integer"]),
+        ("hardware: {device: gpu}", ["hardware.device", "'gpu'", "'cpu'"]),
+        ("ema: {decay: .nan}", ["ema.decay", "finite"]),
+    ],
+)
+def test_fault_16_wrong_run_file(tmp_path: Path, entry: str, said: list[str]) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(f"schema_version: 1\n{entry}\nmethod: {{name: supervised}}\ndata: {{train: {{name: discs}}}}\n")
+    with pytest.raises(InputError) as caught:
+        load_config(path)
+    assert caught.value.exit_code == 2
+    for words in said:
+        assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+class _Malicious:
+    def __init__(self, target: str) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path(self.target).touch, ())
+
+
+def test_fault_17_malicious_checkpoint(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(12)) == -signal.SIGKILL
+    ran = tmp_path / "code-ran"
+    checkpoints.save(root / "checkpoints", 11, {"schema": 1, "modules": _Malicious(str(ran))})
+    assert runs.train(root) == outcome.ExitCode.DATA_REFUSED
+    assert not ran.exists()
+    assert "can run code" in runs.status(root)["message"]
+
+
+# 18 power -------------------------------------------------------------------------------------------------------
+
+
+def test_fault_18_power_loss(tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+    """What was not synced is gone: the journals lose everything after the last checkpoint, the last line is torn."""
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(23)) == -signal.SIGKILL
+    _, content = next(checkpoints.usable(root / "checkpoints", []))
+    metrics = (root / "metrics.jsonl").read_bytes()
+    (root / "metrics.jsonl").write_bytes(metrics[: content["metrics_offset"] + 40])
+    status = root / "status.json"
+    status.write_bytes(b"")
+    assert 23 - content["progress"]["step"] <= 5, "at most save_every steps are lost"
+    assert runs.train(root) == 0
+    assert_same(root, undisturbed)
+
+
+def test_fault_18_metrics_before_the_checkpoint_are_gone(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(23)) == -signal.SIGKILL
+    (root / "metrics.jsonl").write_bytes(b"")
+    assert runs.train(root) == outcome.ExitCode.DATA_REFUSED
+    assert "metrics.jsonl" in runs.status(root)["message"]
+    shutil.rmtree(root)
