@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import warnings
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from core.dicom_files import AXIAL, even_positions, stored_ct, write_enhanced, write_series
 
-from ctrestoration.errors import CTRestorationWarning, InputError
+from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
 from ctrestoration.io.images import read_volume
 
 pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
@@ -321,6 +322,13 @@ def test_enhanced_frames_are_ordered_by_position(folder: Path, order: list[int])
     np.testing.assert_array_equal(volume.array, stored.astype(np.float32) - 1024)
     np.testing.assert_allclose(volume.grid.spacing, (0.7, 0.9, 2.5), atol=1e-9)
     np.testing.assert_allclose(volume.grid.origin, (-120.25, -80.5, 33.75), atol=1e-9)
+
+
+def test_enhanced_ct_without_pydicom_says_what_to_install(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_enhanced(folder / "ct.dcm", stored_ct(), even_positions(6), [-1024] * 6)
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    with pytest.raises(MissingDependencyError, match="Reading an enhanced"):
+        read(folder)
 
 
 def test_several_enhanced_files_in_a_series_are_not_joined(folder: Path) -> None:

@@ -6,6 +6,7 @@ import gzip
 import itertools
 import os
 import struct
+import sys
 import warnings
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from ctrestoration.errors import CTRestorationWarning, InputError
+from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
 from ctrestoration.io.images import (
     check_output,
     read_fraction,
@@ -201,6 +202,13 @@ def test_an_air_free_crop_is_noted_and_read(tmp_path: Path) -> None:
     array = np.random.default_rng(0).normal(40, 30, (4, 6, 5)).astype(np.float32)
     with pytest.warns(CTRestorationWarning, match="holds no air"):
         read_volume(stored(tmp_path / "ct.nrrd", array))
+
+
+def test_without_simpleitk_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_volume(ct(), tmp_path / "ct.nrrd")
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    with pytest.raises(MissingDependencyError, match=r"'SimpleITK', which is not installed: pip install .*\[imaging\]"):
+        read_volume(tmp_path / "ct.nrrd")
 
 
 # Label maps
