@@ -1,8 +1,8 @@
 """The numba kernels of the projector and of the backprojection. Imported only where numba is installed.
 
 Joseph's method (IEEE TMI 1 (1982) 192): a ray steps along the axis it is closest to, one pixel a step, and
-interpolates linearly across the other. A `step table` holds, per ray, the first fractional index, its increment, the
-step length in mm, and whether it steps over columns; float64 keeps positions exact to 1e-10 pixel over any image.
+interpolates linearly across the other. Images lie in memory with the axis across last, so that the two pixels of an
+interpolation are neighbors. The table of steps is made in `projector.step_table`.
 """
 
 from __future__ import annotations
@@ -18,43 +18,80 @@ def set_threads(count: int) -> None:
     numba.set_num_threads(max(1, min(count, available)))
 
 
-@numba.njit(cache=True, parallel=True)
-def forward(padded: NDArray, turned: NDArray, steps: NDArray, over_columns: NDArray, out: NDArray) -> None:
-    """Line integrals of a batch: padded [slice, row + 2, column], turned [slice, column + 2, row]; out [slice, ray]."""
-    n_slices = padded.shape[0]
-    for ray in numba.prange(steps.shape[0]):
-        first, increment, length = steps[ray]
-        for z in range(n_slices):
-            image = padded[z] if over_columns[ray] else turned[z]
-            last = image.shape[0] - 1
+_REORDER = {"reassoc", "contract", "nsz", "arcp"}
+"""Lets the compiler sum in vector lanes. A ray's sum is the same whatever is computed beside it."""
+
+_BLOCK = 64
+"""Steps between two float64 positions. Within a block positions are float32 and right to 1e-5 pixel, and the compiler
+vectorizes the loop: 2 times faster than float64 positions throughout."""
+
+
+@numba.njit(cache=True, parallel=True, fastmath=_REORDER, error_model="numpy")
+def forward(rows: NDArray, columns: NDArray, steps: NDArray, ranges: NDArray, out: NDArray) -> None:
+    """Line integrals of a batch.
+
+    Args:
+        rows: images for rays that step over columns [slice, column, row + 4], two zeros at either end.
+        columns: images for rays that step over rows [slice, row, column + 4].
+        steps: [ray, 3], see `projector.step_table`.
+        ranges: [ray, 3]: whether the ray steps over columns, first step inside, one past the last.
+        out: [slice, ray].
+    """
+    for z in range(out.shape[0]):  # one slice after the other: two copies of one image fill the second-level cache
+        by_rows = rows[z].reshape(-1)
+        by_columns = columns[z].reshape(-1)
+        for ray in numba.prange(steps.shape[0]):
+            first, increment, length = steps[ray]
+            over_columns, start, stop = ranges[ray]
+            slope = np.float32(increment)
+            flat = by_rows if over_columns else by_columns
+            width = np.int32(rows.shape[2] if over_columns else columns.shape[2])
             total = np.float32(0.0)
-            position = first + 1.0
-            for k in range(image.shape[1]):
-                if 0.0 <= position < last:
-                    low = int(position)
-                    share = np.float32(position - low)
-                    total += image[low, k] + share * (image[low + 1, k] - image[low, k])
-                position += increment
-            out[z, ray] = total * length
+            k = start
+            while k < stop:
+                position = first + k * increment
+                base = np.floor(position) if increment >= 0 else np.floor(position) - _BLOCK
+                begin = np.float32(position - base)
+                origin = np.int32(k) * width + np.int32(base)
+                part = np.float32(0.0)
+                for n in range(np.int32(min(_BLOCK, stop - k))):
+                    place = begin + np.float32(n) * slope
+                    low = np.int32(place)
+                    share = place - np.float32(low)
+                    at = origin + np.int32(n) * width + low
+                    value = flat[at]
+                    part += value + share * (flat[at + np.int32(1)] - value)
+                total += part
+                k += _BLOCK
+            out[z, ray] = total * np.float32(length)
 
 
-@numba.njit(cache=True, parallel=True)
-def adjoint(rays: NDArray, steps: NDArray, over_columns: NDArray, padded: NDArray, turned: NDArray) -> None:
+@numba.njit(cache=True, parallel=True, error_model="numpy")
+def adjoint(rays: NDArray, steps: NDArray, ranges: NDArray, rows: NDArray, columns: NDArray) -> None:
     """The transpose of `forward`: spreads every ray over the pixels it was read from. One thread a slice."""
     for z in numba.prange(rays.shape[0]):
         for ray in range(steps.shape[0]):
             first, increment, length = steps[ray]
-            image = padded[z] if over_columns[ray] else turned[z]
-            last = image.shape[0] - 1
-            value = np.float32(rays[z, ray] * length)
-            position = first + 1.0
-            for k in range(image.shape[1]):
-                if 0.0 <= position < last:
-                    low = int(position)
-                    share = np.float32(position - low)
-                    image[low, k] += value * (np.float32(1.0) - share)
-                    image[low + 1, k] += value * share
-                position += increment
+            over_columns, start, stop = ranges[ray]
+            slope = np.float32(increment)
+            image = rows[z] if over_columns else columns[z]
+            flat = image.reshape(-1)
+            width = np.int32(image.shape[1])
+            value = rays[z, ray] * np.float32(length)
+            k = start
+            while k < stop:
+                position = first + k * increment
+                base = np.floor(position) if increment >= 0 else np.floor(position) - _BLOCK
+                begin = np.float32(position - base)
+                origin = np.int32(k) * width + np.int32(base)
+                for n in range(np.int32(min(_BLOCK, stop - k))):
+                    place = begin + np.float32(n) * slope
+                    low = np.int32(place)
+                    upper = value * (place - np.float32(low))
+                    at = origin + np.int32(n) * width + low
+                    flat[at] += value - upper
+                    flat[at + np.int32(1)] += upper
+                k += _BLOCK
 
 
 @numba.njit(cache=True, parallel=True)
@@ -92,7 +129,7 @@ def backproject(
 
 
 @numba.njit(cache=True, inline="always")
-def _read(bins: NDArray, n_bins: int, position: float) -> float:
+def _read(bins: NDArray, n_bins: int, position: float) -> np.float32:
     """Linear interpolation at a position shifted by one bin, so that truncation is rounding down; 0 outside."""
     place = int(position)
     low = place - 1

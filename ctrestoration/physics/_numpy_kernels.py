@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,53 +11,58 @@ _RAYS = 4096
 
 
 def forward(
-    padded: NDArray[np.float32],
-    turned: NDArray[np.float32],
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
     steps: NDArray[np.float64],
-    over_columns: NDArray[np.bool_],
+    ranges: NDArray[np.int32],
     out: NDArray[np.float32],
 ) -> None:
     """See `_numba_kernels.forward`."""
-    for images, rays in ((padded, np.flatnonzero(over_columns)), (turned, np.flatnonzero(~over_columns))):
-        for start in range(0, len(rays), _RAYS):
-            chunk = rays[start : start + _RAYS]
-            low, share, k, length = _positions(images.shape[1:], steps[chunk])
-            for z, image in enumerate(images):
-                values = image[low, k] + share * (image[low + 1, k] - image[low, k])
-                out[z, chunk] = values.sum(axis=1) * length
+    for images, chunk in _chunks(rows, columns, ranges):
+        at, share, length = _positions(images.shape[1:], steps[chunk], ranges[chunk])
+        for z, image in enumerate(images):
+            flat = image.ravel()
+            values = flat[at] + share * (flat[at + 1] - flat[at])
+            out[z, chunk] = values.sum(axis=1) * length
 
 
 def adjoint(
     rays: NDArray[np.float32],
     steps: NDArray[np.float64],
-    over_columns: NDArray[np.bool_],
-    padded: NDArray[np.float32],
-    turned: NDArray[np.float32],
+    ranges: NDArray[np.int32],
+    rows: NDArray[np.float32],
+    columns: NDArray[np.float32],
 ) -> None:
     """See `_numba_kernels.adjoint`."""
-    for images, members in ((padded, np.flatnonzero(over_columns)), (turned, np.flatnonzero(~over_columns))):
+    for images, chunk in _chunks(rows, columns, ranges):
+        at, share, length = _positions(images.shape[1:], steps[chunk], ranges[chunk])
+        for z, image in enumerate(images):
+            values = (rays[z, chunk] * length)[:, None]
+            for index, weight in ((at, 1.0 - share), (at + 1, share)):
+                spread = np.bincount(index.ravel(), (values * weight).ravel(), minlength=image.size)
+                image += spread.reshape(image.shape).astype(np.float32)
+
+
+def _chunks(
+    rows: NDArray[np.float32], columns: NDArray[np.float32], ranges: NDArray[np.int32]
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.intp]]]:
+    for images, over_columns in ((rows, 1), (columns, 0)):
+        members = np.flatnonzero(ranges[:, 0] == over_columns)
         for start in range(0, len(members), _RAYS):
-            chunk = members[start : start + _RAYS]
-            low, share, k, length = _positions(images.shape[1:], steps[chunk])
-            flat = low * images.shape[2] + k
-            for z, image in enumerate(images):
-                values = (rays[z, chunk] * length)[:, None]
-                for index, weight in ((flat, 1.0 - share), (flat + images.shape[2], share)):
-                    inside = np.bincount(index.ravel(), (values * weight).ravel(), minlength=image.size)
-                    image += inside.reshape(image.shape).astype(np.float32)
+            yield images, members[start : start + _RAYS]
 
 
 def _positions(
-    shape: tuple[int, ...], steps: NDArray[np.float64]
-) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.intp], NDArray[np.float64]]:
-    """Index, share of the next pixel, position along the step axis, and step length of every sample of some rays."""
-    last = shape[0] - 1
-    k = np.arange(shape[1])
-    position = steps[:, :1] + 1.0 + k * steps[:, 1:2]
-    inside = (position >= 0.0) & (position < last)
-    low = np.where(inside, position, 0.0).astype(np.intp)  # outside: row 0, which is padding and holds zero
-    share = np.where(inside, position - low, 0.0).astype(np.float32)
-    return low, share, np.broadcast_to(k, low.shape), steps[:, 2]
+    shape: tuple[int, ...], steps: NDArray[np.float64], ranges: NDArray[np.int32]
+) -> tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.float64]]:
+    """Flat index, share of the next pixel, and step length of every sample of some rays."""
+    along, across = shape
+    k = np.arange(along)
+    position = steps[:, :1] + k * steps[:, 1:2]
+    inside = (k >= ranges[:, 1:2]) & (k < ranges[:, 2:3])
+    position = np.where(inside, position, 0.0)  # outside: the padding, which holds zero
+    low = position.astype(np.intp)
+    return k * across + low, (position - low).astype(np.float32), steps[:, 2]
 
 
 def backproject(

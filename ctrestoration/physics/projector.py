@@ -14,6 +14,9 @@ from ctrestoration.errors import InputError
 from ctrestoration.physics.geometry import Geometry, ImageGrid
 from ctrestoration.physics.kernels import Engine, kernels
 
+PAD = 2
+"""Zeros around an image, across the direction of stepping."""
+
 
 class Projector:
     """Line integrals of images on one grid in one geometry, and the exact transpose of that operation.
@@ -31,7 +34,7 @@ class Projector:
         self.geometry, self.grid, self.threads = geometry, grid, threads
         self.engine = engine
         kernels(engine)
-        self._steps, self._over_columns = _step_table(geometry, grid)
+        self._steps, self._ranges = step_table(geometry, grid)
 
     def forward(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Line integrals of images.
@@ -47,9 +50,9 @@ class Projector:
         """
         stack, lead = self._stack(images, self.grid.shape, "image")
         out = np.empty((len(stack), len(self._steps)), dtype=np.float32)
-        padded = np.pad(stack, ((0, 0), (1, 1), (0, 0)))
-        turned = np.pad(np.ascontiguousarray(stack.transpose(0, 2, 1)), ((0, 0), (1, 1), (0, 0)))
-        self._kernels().forward(padded, turned, self._steps, self._over_columns, out)
+        columns = np.pad(stack, ((0, 0), (0, 0), (PAD, PAD)))
+        rows = np.pad(np.ascontiguousarray(stack.transpose(0, 2, 1)), ((0, 0), (0, 0), (PAD, PAD)))
+        self._kernels().forward(rows, columns, self._steps, self._ranges, out)
         return out.reshape(*lead, self.geometry.n_views, self.geometry.n_bins)
 
     def adjoint(self, sinograms: NDArray[Any]) -> NDArray[np.float32]:
@@ -67,11 +70,11 @@ class Projector:
         shape = (self.geometry.n_views, self.geometry.n_bins)
         stack, lead = self._stack(sinograms, shape, "sinogram")
         rows, columns = self.grid.shape
-        padded = np.zeros((len(stack), rows + 2, columns), dtype=np.float32)
-        turned = np.zeros((len(stack), columns + 2, rows), dtype=np.float32)
+        by_rows = np.zeros((len(stack), columns, rows + 2 * PAD), dtype=np.float32)
+        by_columns = np.zeros((len(stack), rows, columns + 2 * PAD), dtype=np.float32)
         rays = stack.reshape(len(stack), -1)
-        self._kernels().adjoint(rays, self._steps, self._over_columns, padded, turned)
-        images = padded[:, 1:-1] + turned[:, 1:-1].transpose(0, 2, 1)
+        self._kernels().adjoint(rays, self._steps, self._ranges, by_rows, by_columns)
+        images = by_columns[:, :, PAD:-PAD] + by_rows[:, :, PAD:-PAD].transpose(0, 2, 1)
         return np.ascontiguousarray(images).reshape(*lead, rows, columns)
 
     @staticmethod
@@ -88,19 +91,31 @@ class Projector:
         return chosen
 
 
-def _step_table(geometry: Geometry, grid: ImageGrid) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """(first fractional index, increment, step length in mm) [ray, 3], and whether a ray steps over columns."""
+def step_table(geometry: Geometry, grid: ImageGrid) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+    """How every ray walks through the image.
+
+    Returns:
+        steps [ray, 3]: index across at step 0 (shifted by `PAD`), its increment a step, step length in mm; float64.
+        ranges [ray, 3]: whether the ray steps over columns, its first step inside the image, one past its last; int32.
+    """
     cosine, sine, s = (part.ravel() for part in np.moveaxis(geometry.rays(), -1, 0))
     (rows, columns), (dy, dx) = grid.shape, grid.spacing
     x, y = grid.coordinates()
-    over_columns = np.abs(sine) > np.abs(cosine)
+    # In pixels, not in mm: the index across then moves by at most one a step, for oblong pixels too.
+    over_columns = np.abs(sine) * dy >= np.abs(cosine) * dx
     with np.errstate(divide="ignore", invalid="ignore"):
-        # y = (s - x cos) / sin; row index = (rows - 1) / 2 - y / dy
-        columns_steps = (0.5 * (rows - 1) - (s - x[0] * cosine) / sine / dy, dx * cosine / sine / dy, dx / np.abs(sine))
-        rows_steps = (
-            0.5 * (columns - 1) + (s - y[0] * sine) / cosine / dx,
-            dy * sine / cosine / dx,
-            dy / np.abs(cosine),
-        )
-    steps = [np.where(over_columns, a, b) for a, b in zip(columns_steps, rows_steps, strict=True)]
-    return np.stack(steps, axis=-1), over_columns
+        # y = (s - x cos) / sin, row = (rows - 1) / 2 - y / dy; likewise for the column of a row.
+        down = (0.5 * (rows - 1) - (s - x[0] * cosine) / sine / dy, dx * cosine / sine / dy, dx / np.abs(sine))
+        right = (0.5 * (columns - 1) + (s - y[0] * sine) / cosine / dx, dy * sine / cosine / dx, dy / np.abs(cosine))
+        steps = np.stack([np.where(over_columns, a, b) for a, b in zip(down, right, strict=True)], axis=-1)
+        steps[:, 0] += PAD
+        # Inside: PAD - 1 <= first + k * increment < across + PAD. A rounding error reads padding, which holds zero.
+        across = np.where(over_columns, rows, columns)
+        ends = np.stack([PAD - 1 - steps[:, 0], across + PAD - steps[:, 0]]) / steps[:, 1]
+    flat = np.abs(steps[:, 1]) < 1e-9
+    held = (steps[:, 0] >= PAD - 1) & (steps[:, 0] < across + PAD)
+    start = np.where(flat, np.where(held, 0, np.inf), np.ceil(ends.min(axis=0)))
+    stop = np.where(flat, np.where(held, np.inf, 0), np.ceil(ends.max(axis=0)))
+    along = np.where(over_columns, columns, rows)
+    limits = [np.clip(limit, 0, along) for limit in (start, stop)]
+    return np.ascontiguousarray(steps), np.stack([over_columns, *limits], axis=-1).astype(np.int32)
