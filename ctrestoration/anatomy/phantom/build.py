@@ -184,7 +184,9 @@ def _placed(lesions: tuple[dict[str, Any], ...], warp: Warp) -> tuple[dict[str, 
 
 
 def _sacral_bone(sacrum: Sacrum) -> Bone:
-    return Bone(sacrum.shape, sacrum.center, sacrum.axes, sacrum.pedicles, sacrum.body_size, sacrum.canal)
+    return Bone(
+        sacrum.shape, sacrum.center, sacrum.axes, sacrum.pedicles, sacrum.body_size, sacrum.canal, sacrum.first_segment
+    )
 
 
 def _assemble(
@@ -209,16 +211,10 @@ def _assemble(
 
 
 def _bone(spine: Spine, level: str) -> Bone:
-    vertebra = spine.vertebrae[level]
-    body = vertebra.body
-    return Bone(
-        vertebra.shape,
-        vertebra.center,
-        vertebra.axes,
-        vertebra.pedicles,
-        (body.width, body.depth, body.height),
-        vertebra.canal,
-    )
+    vertebra, body = spine.vertebrae[level], spine.vertebrae[level].body
+    size = (body.width, body.depth, body.height)
+    shape = vertebra.shape
+    return Bone(shape, vertebra.center, vertebra.axes, vertebra.pedicles, size, vertebra.canal, shape)
 
 
 def _grid(size: tuple[int, int, int], spacing: tuple[float, float, float], region: str, spine: Spine) -> Grid:

@@ -12,7 +12,7 @@ from ctrestoration.anatomy.labels import LEVEL_ID, NAME_ID, SACRUM_ID
 from ctrestoration.anatomy.phantom.bones import paint_bone
 from ctrestoration.anatomy.phantom.canvas import Canvas
 from ctrestoration.anatomy.phantom.patient import Patient
-from ctrestoration.anatomy.phantom.shapes import Array, Shape, capsule, ellipsoid, smooth_min, tube, union
+from ctrestoration.anatomy.phantom.shapes import Array, Shape, capsule, ellipsoid, half_space, smooth_min, tube, union
 from ctrestoration.anatomy.phantom.spine import CORTEX_HU, Spine, spongiosa
 from ctrestoration.anatomy.phantom.texture import SolidNoise
 from ctrestoration.anatomy.phantom.trunk import Trunk
@@ -28,6 +28,9 @@ _SEGMENTS = (
     (-99.0, 12.0, 6.5, 9.0),
 )
 """For S1..S5: s along the curve, half-width, half-depth and half-height of the body."""
+
+
+_S1_END = -27.0  # s where S1 ends and S2 begins
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,15 @@ class Sacrum:
     shape: Shape
     canal: tuple[float, float, float, float]
     body_size: tuple[float, float, float]
+
+    @property
+    def first_segment(self) -> Shape:
+        """S1 alone: the bone above the scar of the first fused disc."""
+        point, axes = self.spine.curve.frame(_S1_END)
+        below = half_space(point, -axes[:, 2])
+        whole = self.shape
+        low = np.array([whole.low[0], whole.low[1], point[2] - 32.0])  # the cut is tilted
+        return Shape(lambda x, y, z: np.maximum(whole.distance(x, y, z), below(x, y, z)), low, whole.high)
 
 
 def build_sacrum(spine: Spine, patient: Patient) -> Sacrum:
@@ -109,7 +121,7 @@ def paint_sacrum(canvas: Canvas, sacrum: Sacrum, patient: Patient, noise: SolidN
         content = content * (1 - np.float32(0.55) * wing)  # the wings of the sacrum hold mostly fat
         index, _, behind = sacrum.spine.curve.coordinates(*points)
         s = sacrum.spine.curve.s[index]
-        for at in (-27.0, -51.0, -72.5, -91.0):  # scars of the fused discs
+        for at in (_S1_END, -51.0, -72.5, -91.0):  # scars of the fused discs
             scar = np.exp(-(((s - at) / 1.6) ** 2)) * (behind < 4)
             content = content + np.float32(120) * scar.astype(np.float32)
         hu = canvas.hu[box.where]
@@ -118,7 +130,7 @@ def paint_sacrum(canvas: Canvas, sacrum: Sacrum, patient: Patient, noise: SolidN
         solid = distance <= 0
         x, y, z = box.masked(solid)
         index, _, behind = sacrum.spine.curve.coordinates(x, y, z)
-        upper = sacrum.spine.curve.s[index] > -27.0
+        upper = sacrum.spine.curve.s[index] > _S1_END
         canvas.labels[box.where][solid] = np.where(upper, LEVEL_ID["S1"], SACRUM_ID)
         side = np.abs(x - np.float32(sacrum.center[0]))
         part = np.where(behind < sacrum.body_size[1] / 2, np.where(side < 24, BODY, POSTERIOR), POSTERIOR)
@@ -219,9 +231,9 @@ def _hip(side: int, size: float, trunk: Trunk) -> Shape:
         u = np.linspace(0, len(known) - 1, 12)
         lines.append(np.stack([np.interp(u, range(len(known)), known[:, n]) for n in range(4)], axis=1))
     for upper, lower in itertools.pairwise(lines):
-        for part in (0.0, 0.5):
+        for part in (0.0, 0.25, 0.5, 0.75):
             line = (1 - part) * upper + part * lower
-            step = np.abs(upper[:, 2] - lower[:, 2]).mean() / 4
+            step = np.abs(upper[:, 2] - lower[:, 2]).mean() / 8
             stretch = 1 + step / np.maximum(line[:, 3], 2.5).mean()
             parts.append(tube(line[:, :3], line[:, 3], (1, 1, float(stretch))))
     cup = ellipsoid((side * 90 * size, -10.0, -176.0), (33, 33, 32))

@@ -32,6 +32,7 @@ class Bone:
         pedicles: left, right, in the bone's frame.
         body_size: width, depth, height.
         canal: canal's center (x, y) and half-axes in the frame.
+        extent: what must lie in the volume for the level to be complete.
     """
 
     shape: Shape
@@ -40,6 +41,7 @@ class Bone:
     pedicles: tuple[Pedicle, Pedicle]
     body_size: tuple[float, float, float]
     canal: tuple[float, float, float, float]
+    extent: Shape
 
 
 def build_truth(
@@ -55,7 +57,7 @@ def build_truth(
     for name, bone in bones.items():
         implicit = _implicit(warp, bone.shape.distance)
         low, high = _patient_box(warp, bone.shape)
-        visible, complete = _in_grid(grid, warp, bone.shape, low, high)
+        visible, complete = _in_grid(grid, warp, bone.extent, *_patient_box(warp, bone.extent))
         if not visible:
             continue
         distances[name] = SurfaceDistance(implicit, low, high)
