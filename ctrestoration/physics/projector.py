@@ -36,11 +36,12 @@ class Projector:
         kernels(engine)
         self._steps, self._ranges = step_table(geometry, grid)
 
-    def forward(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def forward(self, images: Any) -> Any:
         """Line integrals of images.
 
         Args:
-            images: [..., row, column], attenuation in 1/mm (any unit: the result has that unit times mm).
+            images: [..., row, column], attenuation in 1/mm (any unit: the result has that unit times mm). A torch
+                tensor gives a torch tensor, differentiable any number of times.
 
         Returns:
             float32 [..., view, bin].
@@ -48,6 +49,10 @@ class Projector:
         Raises:
             InputError: images of another shape than the grid.
         """
+        if _is_torch(images):
+            from ctrestoration.physics._torch_ops import project
+
+            return project(images, self)
         stack, lead = self._stack(images, self.grid.shape, "image")
         out = np.empty((len(stack), len(self._steps)), dtype=np.float32)
         columns = np.pad(stack, ((0, 0), (0, 0), (PAD, PAD)))
@@ -55,11 +60,11 @@ class Projector:
         self._kernels().forward(rows, columns, self._steps, self._ranges, out)
         return out.reshape(*lead, self.geometry.n_views, self.geometry.n_bins)
 
-    def adjoint(self, sinograms: NDArray[Any]) -> NDArray[np.float32]:
+    def adjoint(self, sinograms: Any) -> Any:
         """The exact transpose of `forward`.
 
         Args:
-            sinograms: [..., view, bin].
+            sinograms: [..., view, bin]; a torch tensor gives a torch tensor, as in `forward`.
 
         Returns:
             float32 [..., row, column].
@@ -67,6 +72,10 @@ class Projector:
         Raises:
             InputError: sinograms of another shape than the geometry.
         """
+        if _is_torch(sinograms):
+            from ctrestoration.physics._torch_ops import backproject
+
+            return backproject(sinograms, self)
         shape = (self.geometry.n_views, self.geometry.n_bins)
         stack, lead = self._stack(sinograms, shape, "sinogram")
         rows, columns = self.grid.shape
@@ -119,3 +128,8 @@ def step_table(geometry: Geometry, grid: ImageGrid) -> tuple[NDArray[np.float64]
     along = np.where(over_columns, columns, rows)
     limits = [np.clip(limit, 0, along) for limit in (start, stop)]
     return np.ascontiguousarray(steps), np.stack([over_columns, *limits], axis=-1).astype(np.int32)
+
+
+def _is_torch(array: Any) -> bool:
+    """Whether this is a torch tensor, found out without importing torch."""
+    return type(array).__module__.split(".")[0] == "torch"
