@@ -125,6 +125,7 @@ def _phantom(seed: int, control: Control) -> Anatomy:
 
 
 def _patient(ct: Volume, control: Control) -> Anatomy:
+    from ctrestoration.anatomy.metal import segment_metal
     from ctrestoration.anatomy.spine import choose_lumbar_slab, segment_spine
 
     whole = ct.axial()
@@ -133,7 +134,14 @@ def _patient(ct: Volume, control: Control) -> Anatomy:
     grid = whole.grid.crop((start, 0, 0), (stop, rows, columns))
     slab = Volume(whole.array[start:stop], grid, ct.name, {**ct.provenance, "slab": sentence})
     spine = segment_spine(slab, control=control.part(0.5, 1.0))
-    story = f"{ct.name}. {sentence} {' '.join(spine.notes)}"
+    metal = segment_metal(slab)
+    already = ""
+    if metal.mask.any():
+        volume_ml = metal.mask.sum() * grid.voxel_mm3 / 1000
+        already = (
+            f" This CT already holds {volume_ml:.2f} ml of metal, which counts as anatomy here: its own streaks stay."
+        )
+    story = f"{ct.name}. {sentence} {' '.join(spine.notes)}{already}"
     return Anatomy(slab, spine, story, {"slab": [start, stop]})
 
 

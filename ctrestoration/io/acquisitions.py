@@ -75,6 +75,8 @@ def load_acquisition(path: str | Path) -> Acquisition:
     from ctrestoration.physics.geometry import Geometry, ImageGrid
 
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder: give the acquisition file in it, such as {path / 'acquisition.npz'}.")
     if not path.is_file():
         raise InputError(f"{path} does not exist: an acquisition is a file written by 'ctrestoration simulate'.")
     try:
