@@ -114,6 +114,9 @@ def _filtered(
     weighted = views.astype(np.float64)
     step = geometry.arc / geometry.n_views
     turns = geometry.arc / math.pi
+    if isinstance(geometry, FanFlat | FanArc) and geometry.arc < 2.0 * math.pi - 1e-9:
+        weighted *= parker_weights(geometry)
+        turns = 1.0  # the weights of a ray and its opposite sum to 1
     if mode == "odl-compat":
         shift = np.exp(-1j * math.pi * np.arange(length) / length)
         spectrum = np.fft.fft(np.pad(weighted, ((0, 0), (0, length - bins))) * shift) * response
@@ -124,6 +127,29 @@ def _filtered(
         weighted *= np.cos(geometry.fan_angles) * geometry.source_distance
     half = np.fft.rfft(weighted, length) * response[: length // 2 + 1]
     return (np.fft.irfft(half, length)[:, :bins] * (step / turns)).astype(np.float32)
+
+
+def parker_weights(geometry: FanFlat | FanArc) -> NDArray[np.float64]:
+    """Weights [view, bin] of a short fan-beam scan, 1 in sum over every ray and its opposite.
+
+    Parker, "Optimal short scan convolution reconstruction for fan beam CT", Med. Phys. 9 (1982) 254, Eq. 8, for any
+    scan between half a turn plus the fan and a full turn.
+
+    Raises:
+        InputError: the scan covers less than half a turn plus the fan.
+    """
+    over = 0.5 * (geometry.arc - math.pi)
+    gamma = -geometry.fan_angles[None, :]  # Parker's fan angle runs with the rotation, ours against it
+    if over < float(np.abs(gamma).max()) - 1e-6:
+        need = math.degrees(math.pi + 2.0 * float(np.abs(gamma).max()))
+        raise InputError(
+            f"A short scan must cover half a turn plus the fan, {need:.1f} degrees here, not "
+            f"{math.degrees(geometry.arc):.1f}."
+        )
+    beta = (np.arange(geometry.n_views) + 0.5)[:, None] * (geometry.arc / geometry.n_views)
+    rise = np.sin(0.25 * math.pi * beta / np.maximum(over - gamma, 1e-9)) ** 2
+    fall = np.sin(0.25 * math.pi * (geometry.arc - beta) / np.maximum(over + gamma, 1e-9)) ** 2
+    return np.where(beta < 2.0 * (over - gamma), rise, np.where(beta > math.pi - 2.0 * gamma, fall, 1.0))
 
 
 def _backproject(filtered: NDArray[np.float32], geometry: Geometry, grid: ImageGrid, mode: str) -> NDArray[np.float32]:
