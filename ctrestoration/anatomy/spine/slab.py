@@ -42,7 +42,7 @@ def choose_lumbar_slab(
     canal = find_canal(array, grid.spacing, control)
     if canal is None:
         raise InputError(
-            f"{volume.name}: no spinal canal was found, so that no lumbar slab can be chosen; give a CT of the lumbar spine."
+            f"{volume.name}: no spinal canal was found, so no lumbar slab can be chosen; give a CT of the lumbar spine."
         )
     frame = CanalFrame.through(canal.line)
     discs = find_discs(array, grid.spacing, frame)
