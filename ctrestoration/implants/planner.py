@@ -1,8 +1,13 @@
-"""A simple placement: two straight screws a vertebra beside its canal, joined by rods."""
+"""Plans pedicle screws on a vertebra's mask, as a surgeon would: down the pedicle's axis, from behind.
+
+For each vertebra: its own frame (`bone`), the canal, the axis of each pedicle (`pedicle`), entry behind, size by rule
+(`sizing`), grade on the mask (`grading`). Where something is wrong with a vertebra, it is left out and the plan says why.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,80 +15,389 @@ from numpy.typing import NDArray
 from ctrestoration.anatomy.spine.result import SpineLevel, SpineSegmentation
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
-from ctrestoration.implants.plan import Plan, Rod, Screw, Side
-from ctrestoration.implants.voxelize import head_center
+from ctrestoration.implants.bone import (
+    Bone,
+    CanalView,
+    Endplates,
+    Frame,
+    body_frame,
+    bone_of,
+    canal_from_mask,
+    find_canal,
+    lattice,
+)
+from ctrestoration.implants.catalogue import diameters_for, level_table, preset_for
+from ctrestoration.implants.checks import construct_problems
+from ctrestoration.implants.grading import judge
+from ctrestoration.implants.pedicle import Axis, first_isthmus, fit_axis
+from ctrestoration.implants.plan import Patient, Plan, Screw, Side
+from ctrestoration.implants.rods import rods_for
+from ctrestoration.implants.sizing import MODES, Mode, diameter_for, length_for
+from ctrestoration.volume import LabelMap
 
-BESIDE_CANAL = 6.0
-"""The screw's axis passes the canal's edge at this distance in mm: half a lumbar pedicle, and a bit."""
+Vector = NDArray[np.float64]
+POSTERIOR_MM = 8.0
+"""The entry lies at least this far behind the isthmus; nearer, the path came out of the pedicle's side."""
 
-CONVERGENCE_DEG = 10.0
-DIAMETER, SHAFT = 6.5, 45.0
-BEHIND_CANAL_FRONT = 28.0
-"""The entry lies this far behind the front edge of the canal, in mm."""
+_TRANSVERSE_SYMMETRY = 0.3
+_COLLAPSED, _WEDGED = 0.55, 0.75
+_TURNS = (0.0, -2.5, 2.5, -5.0, 5.0, -7.5, 7.5)
 
 
-def plan_screws(spine: SpineSegmentation, *, levels: Sequence[str], control: Control = SILENT) -> Plan:
+@dataclass(frozen=True)
+class VertebraView:
+    """Everything about one vertebra that its two screws share."""
+
+    name: str
+    bone: Bone
+    frame: Frame
+    ends: Endplates
+    canal: CanalView
+
+    def canal_distance(self, points: Vector) -> Vector:
+        """Mm outside the canal at LPS points (..., 3), negative inside.
+
+        The outline stands for the whole height of the level, so that it may run into a pedicle; what lies at some
+        depth in bone lies at least that far from the canal.
+        """
+        depth = self.bone.depth(points)
+        outline = self.canal.clearance(self.frame.local(points))
+        return np.where(depth > 0, np.maximum(outline, depth), outline)
+
+
+class _Refused(Exception):  # noqa: N818 - a finding, turned into a sentence of the plan
+    """A vertebra or side that gets no screw, with the reason."""
+
+
+def plan_screws(
+    spine: SpineSegmentation | LabelMap,
+    *,
+    levels: Sequence[str] | None = None,
+    mode: Mode = "clinical",
+    rods: bool = True,
+    control: Control = SILENT,
+) -> Plan:
     """Screws on both sides of the named levels, and a rod a side.
 
-    The placement knows the canal only: it is as good as a sketch. Patients lie supine in LPS.
-
     Args:
-        spine: the segmented spine, with its canal.
-        levels: which of its levels.
+        spine: the segmented spine, or labels of vertebrae by name or number, in any orientation.
+        levels: which of its levels, e.g. ["L3", "L4"]; None takes every complete one.
+        mode: "clinical" or "conservative", see `sizing`.
+        rods: join the heads.
         control: reported to between levels.
 
+    Returns:
+        The plan; its warnings name every screw that was not placed, with the reason.
+
     Raises:
-        InputError: a level that was not found, or no canal.
+        InputError: a level that was not found, an unknown mode, labels without vertebrae.
+        Cancelled: where the control asks to stop.
     """
-    found = {level.name: level for level in spine.levels}
-    missing = [name for name in levels if name not in found]
+    if mode not in MODES:
+        raise InputError(f"Unknown planning mode {mode!r}: choose one of {', '.join(MODES)}.")
+    segmentation = _segmentation(spine, control.part(0.0, 0.1))
+    found = {level.name: level for level in segmentation.levels}
+    chosen = list(levels) if levels is not None else list(segmentation.complete_levels)
+    missing = [name for name in chosen if name not in found]
     if missing:
         raise InputError(f"Level {missing[0]!r} was not found: the segmentation holds {', '.join(found)}.")
-    if not spine.canal.any():
-        raise InputError("No spinal canal was found, so that no screw can be placed safely beside it.")
-    screws = [
-        _screw(spine, found[name], side)
-        for name in control.track(levels, "Planning screws")
-        for side in ("left", "right")
-    ]
-    rods = [_rod([screw for screw in screws if screw.side == side], side) for side in ("left", "right")]
-    return Plan(tuple(screws), tuple(rod for rod in rods if rod is not None))
+    if not chosen:
+        raise InputError(f"{segmentation.labels.name} holds no complete vertebra to put screws into.")
+    planner = _Planner(segmentation, mode)
+    screws: list[Screw] = []
+    for name in control.part(0.1, 0.95).track(chosen, "Planning screws"):
+        screws.extend(planner.level(found[name]))
+    screws = _apart(screws, planner.warnings)
+    joined = rods_for(screws, planner.warnings) if rods else ()
+    plan = Plan(
+        tuple(screws), joined, tuple(planner.warnings), (), Patient.of(segmentation.labels.grid),
+        {"mode": mode, "levels": chosen},
+    )  # fmt: skip
+    problems = [text for text in construct_problems(plan) if text not in plan.warnings]
+    control.report(1.0, "Planning screws")
+    return replace(plan, warnings=(*plan.warnings, *problems))
 
 
-def _screw(spine: SpineSegmentation, level: SpineLevel, side: Side) -> Screw:
-    grid = spine.labels.grid
-    height = level.center[2]
-    k, j, i = np.nonzero(spine.canal)
-    canal = grid.to_world(np.stack([i, j, k], axis=-1))
-    near = canal[np.abs(canal[:, 2] - height) < max(4.0, grid.spacing[2])]
-    if not len(near):
-        raise InputError(f"The spinal canal was not found at {level.name}.")
-    sign = 1.0 if side == "left" else -1.0
-    middle, front = np.median(near[:, 0]), np.percentile(near[:, 1], 5)
-    edge = np.percentile(sign * (near[:, 0] - middle), 95)
-    axis = np.array([-sign * np.sin(np.radians(CONVERGENCE_DEG)), -np.cos(np.radians(CONVERGENCE_DEG)), 0.0])
-    beside = np.array([middle + sign * (edge + BESIDE_CANAL), front, _pedicle_height(spine, level, height)])
-    entry = beside - axis * BEHIND_CANAL_FRONT
-    return Screw(level.name, side, _point(entry), _point(entry + axis * SHAFT), DIAMETER)
+def _segmentation(spine: SpineSegmentation | LabelMap, control: Control) -> SpineSegmentation:
+    if isinstance(spine, SpineSegmentation):
+        return spine
+    from ctrestoration.anatomy.spine.from_labels import segment_from_labels
+
+    return segment_from_labels(spine.grid, spine, control=control)
 
 
-def _pedicle_height(spine: SpineSegmentation, level: SpineLevel, height: float) -> float:
-    """Pedicles leave the upper half of the body: a little above the vertebra's center."""
-    return height + 0.12 * float(np.ptp(_heights(spine, level)))
+class _Planner:
+    """Plans level by level; keeps what neighbors need of each other."""
+
+    def __init__(self, spine: SpineSegmentation, mode: Mode) -> None:
+        self.spine = spine
+        self.mode = mode
+        self.warnings: list[str] = []
+        self._bones: dict[int, Bone | None] = {}
+
+    def level(self, level: SpineLevel) -> list[Screw]:
+        """The screws of one vertebra, left and right; none, and a warning, where it is not fit for any."""
+        try:
+            if not level.complete:
+                raise _Refused(f"{level.note or 'it is incomplete'}; nothing is placed in a part of a vertebra")
+            view = self.view(level)
+            axes = self._axes(view)
+        except (_Refused, InputError) as error:
+            reason = str(error).removeprefix(f"{level.name}: ").rstrip(".")
+            self.warnings.append(f"{level.name}: no screws: {reason}.")
+            return []
+        screws = []
+        for side, axis in axes.items():
+            try:
+                screws.append(self._screw(view, side, axis))
+            except _Refused as error:
+                self.warnings.append(f"{level.name} {side}: no screw: {error}.")
+        return screws
+
+    def view(self, level: SpineLevel) -> VertebraView:
+        """Frame, canal and distances of one vertebra."""
+        bone = self._bone(level)
+        if bone is None:
+            raise _Refused("its mask is empty")
+        frame, ends = body_frame(bone, self._up(level, bone))
+        self._check_shape(level, bone, frame, ends)
+        places, depth = lattice(bone, frame)
+        canal = find_canal(places, depth) or self._given_canal(places, frame)
+        if canal is None:
+            raise _Refused(
+                "no closed canal was found in its mask, so that no screw can be kept out of it; "
+                "close the ring of the mask, or give three points for this level"
+            )
+        if not canal.closed:
+            self.warnings.append(f"{level.name}: the ring around the canal is open in its mask; check the canal side.")
+        return VertebraView(level.name, bone, frame, ends, canal)
+
+    def _bone(self, level: SpineLevel) -> Bone | None:
+        if level.label not in self._bones:
+            mask = self.spine.labels.array == level.label
+            self._bones[level.label] = bone_of(level.name, mask, self.spine.labels.grid) if mask.any() else None
+        return self._bones[level.label]
+
+    def _up(self, level: SpineLevel, bone: Bone) -> Vector:
+        """From the neighbors' bodies; the patient's long axis where there are none."""
+        order = [other.name for other in self.spine.levels]
+        place = order.index(level.name)
+        above = self._neighbor(place - 1) or bone
+        below = self._neighbor(place + 1) or bone
+        up = above.center - below.center
+        length = float(np.linalg.norm(up))
+        return up / length if length > 5 else np.array([0.0, 0.0, 1.0])
+
+    def _neighbor(self, place: int) -> Bone | None:
+        if not 0 <= place < len(self.spine.levels):
+            return None
+        level = self.spine.levels[place]
+        return self._bone(level) if level.complete else None
+
+    def _given_canal(self, places: tuple[Vector, Vector, Vector], frame: Frame) -> CanalView | None:
+        if not self.spine.canal.any():
+            return None
+        x, y, z = places
+        local = np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1)
+        index = np.rint(self.spine.labels.grid.to_index(frame.world(local))).astype(int)[..., ::-1]
+        shape = np.array(self.spine.canal.shape)
+        within = ((index >= 0) & (index < shape)).all(axis=-1)
+        index = np.clip(index, 0, shape - 1)
+        inside = self.spine.canal[index[..., 0], index[..., 1], index[..., 2]] & within
+        return canal_from_mask(places, inside)
+
+    def _check_shape(self, level: SpineLevel, bone: Bone, frame: Frame, ends: Endplates) -> None:
+        """Refuse collapsed and fused vertebrae, warn of wedged ones."""
+        low, middle = min(ends.front, ends.middle), max(ends.back, ends.front)
+        if low < _COLLAPSED * middle:
+            raise _Refused(
+                f"it looks fractured: its body is {ends.front:.0f} mm high in front, {ends.middle:.0f} in the middle and "
+                f"{ends.back:.0f} mm behind"
+            )
+        if low < _WEDGED * middle:
+            self.warnings.append(
+                f"{level.name}: the body is wedged or collapsed ({ends.front:.0f} mm in front, {ends.middle:.0f} in the "
+                f"middle, {ends.back:.0f} mm behind): a fracture?"
+            )
+        if max(ends.front, ends.middle) > 45:
+            raise _Refused(f"its body would be {ends.middle:.0f} mm high: two vertebrae in one mask, or a fused block")
+        order = [other.name for other in self.spine.levels]
+        for place in (order.index(level.name) - 1, order.index(level.name) + 1):
+            other = self._neighbor(place)
+            if other is not None and _touch(bone, other, frame):
+                raise _Refused(f"its body and that of {other.level} touch without a disc between them: a fused block?")
+
+    def _axes(self, view: VertebraView) -> dict[Side, Axis]:
+        """Both pedicles' axes, in the frame turned so that its left-right axis runs through the two isthmuses."""
+        places, depth = lattice(view.bone, view.frame)
+        table = level_table(view.name)
+        prior = (table.transverse_deg, table.sagittal_deg)
+        found: dict[Side, Axis] = {}
+        sides: tuple[tuple[Side, int], ...] = (("left", 1), ("right", -1))
+        for side, sign in sides:
+            start = first_isthmus(places, depth, view.canal, sign, view.ends.middle)
+            axis = None if start is None else fit_axis(view.bone, view.frame, view.frame.world(start), sign, prior)
+            if axis is None:
+                self.warnings.append(f"{view.name} {side}: no screw: no pedicle was recognized in the mask.")
+            else:
+                found[side] = axis
+        if len(found) < 2:
+            return found
+        return _balanced(view.frame, found)
+
+    def _screw(self, view: VertebraView, side: Side, axis: Axis) -> Screw:
+        sign = 1 if side == "left" else -1
+        axis = _settled(view, axis, sign)
+        entry, front, direction = _path(view, axis, sign)
+        zone = np.arange(-4.0, 10.1, 1.0)
+        room = float(view.bone.depth(axis.isthmus + zone[:, None] * direction).min())
+        size = diameter_for(view.name, axis.width, max(room, 0.0), self.mode)
+        if size is None:
+            raise _Refused(
+                f"the pedicle is {axis.width:.1f} mm wide, with room for a {2 * max(room, 0):.1f} mm shaft along its axis: too "
+                f"narrow for the smallest screw of {diameters_for(view.name)[0]:g} mm"
+            )
+        path = float((front - entry) @ direction)
+        length = length_for(view.name, size.diameter_mm, path)
+        if length is None:
+            raise _Refused(f"the way to the anterior cortex is {path:.0f} mm, too short for the shortest screw")
+        preset = preset_for(view.name, size.diameter_mm)
+        target = entry + length * direction
+        verdict = judge(
+            entry, target, size.diameter_mm, patient_side=sign, isthmus=axis.isthmus, axes=view.frame.axes,
+            depth=view.bone.depth, canal=view.canal_distance,
+        )  # fmt: skip
+        if verdict.canal_mm < 0:
+            raise _Refused("no path was found that stays out of the spinal canal")
+        transverse, sagittal = view.frame.angles(sign, direction)
+        screw = Screw(
+            view.name, side, _point(entry), _point(target), size.diameter_mm, "Ti6Al4V", verdict.grade,
+            round(verdict.breach_mm, 2), verdict.side, round(verdict.canal_mm, 2), round(transverse, 1),
+            round(sagittal, 1), round(axis.width, 1), preset.core_ratio, preset.pitch_mm,
+        )  # fmt: skip
+        self._remark(screw, size.narrow, transverse, sagittal)
+        return screw
+
+    def _remark(self, screw: Screw, narrow: bool, transverse: float, sagittal: float) -> None:
+        """What a surgeon would point out."""
+        table = level_table(screw.level)
+        where = f"{screw.level} {screw.side}"
+        if narrow:
+            self.warnings.append(
+                f"{where}: narrow pedicle, {screw.pedicle_width_mm:.1f} mm for a {screw.diameter_mm:g} mm screw."
+            )
+        if screw.canal_mm is not None and screw.canal_mm < 0.5:
+            self.warnings.append(f"{where}: only {max(screw.canal_mm, 0):.1f} mm between screw and canal.")
+        if screw.grade not in (None, "A"):
+            self.warnings.append(f"{where}: grade {screw.grade}, {screw.breach_mm:.1f} mm {screw.breach_side}.")
+        if abs(transverse - table.transverse_deg) > 14 or abs(sagittal - table.sagittal_deg) > 14:
+            self.warnings.append(
+                f"{where}: unusual direction, {transverse:.0f} degrees medial and {sagittal:.0f} caudal "
+                f"(usual {table.transverse_deg:g} and {table.sagittal_deg:g})."
+            )
+        if screw.length_mm < table.length_mm[0] - 0.01:
+            self.warnings.append(
+                f"{where}: short screw, {screw.length_mm:.0f} mm; usual from {table.length_mm[0]:g} mm."
+            )
 
 
-def _heights(spine: SpineSegmentation, level: SpineLevel) -> NDArray[np.float64]:
-    k, j, i = np.nonzero(spine.labels.array == level.label)
-    return np.asarray(spine.labels.grid.to_world(np.stack([i, j, k], axis=-1))[:, 2])
+def _balanced(frame: Frame, found: dict[Side, Axis]) -> dict[Side, Axis]:
+    """Draw the two sides' angles together: measured apart, they differ by more than pedicles do."""
+    across = found["left"].isthmus - found["right"].isthmus
+    posterior = np.cross(frame.axes[:, 2], across)
+    straight = Frame(frame.origin, frame.axes)
+    if np.linalg.norm(posterior) > 5:
+        posterior = posterior / np.linalg.norm(posterior)
+        left = np.cross(posterior, frame.axes[:, 2])
+        straight = Frame(frame.origin, np.stack([left, posterior, frame.axes[:, 2]], axis=1))
+    angles = {side: straight.angles(1 if side == "left" else -1, axis.direction) for side, axis in found.items()}
+    mean = np.mean(list(angles.values()), axis=0)
+    out: dict[Side, Axis] = {}
+    for side, axis in found.items():
+        transverse = angles[side][0] + _TRANSVERSE_SYMMETRY * (mean[0] - angles[side][0])
+        direction = straight.direction(1 if side == "left" else -1, transverse, float(mean[1]))
+        out[side] = replace(axis, direction=direction)
+    return out
 
 
-def _rod(screws: list[Screw], side: Side) -> Rod | None:
-    if len(screws) < 2:
-        return None
-    centers = [head_center(screw) for screw in screws]
-    return Rod(side, tuple(_point(center) for center in centers))
+def _settled(view: VertebraView, axis: Axis, sign: int) -> Axis:
+    """The axis moved and turned a little where that keeps the shaft farther from the walls.
+
+    Half the isthmus is enough: more clearance than that would only draw the axis into the body's middle.
+    """
+    transverse, sagittal = view.frame.angles(sign, axis.direction)
+    across = np.cross(axis.direction, view.frame.axes[:, 2])
+    across /= np.linalg.norm(across)
+    over = np.cross(across, axis.direction)
+    shifts = [(u, v) for u in (-1.2, -0.6, 0.0, 0.6, 1.2) for v in (-1.2, -0.6, 0.0, 0.6, 1.2)]
+    turns = [(a, b) for a in (-4.0, -2.0, 0.0, 2.0, 4.0) for b in (-4.0, -2.0, 0.0, 2.0, 4.0)]
+    starts = np.array([axis.isthmus + u * across + v * over for u, v in shifts])
+    directions = np.array([view.frame.direction(sign, transverse + a, sagittal + b) for a, b in turns])
+    along = np.arange(-4.0, 10.1, 1.0)
+    points = starts[:, None, None] + along[:, None] * directions[:, None]
+    room = np.minimum(view.bone.depth(points).min(axis=-1), 0.5 * min(axis.width, axis.height))
+    cost = 0.15 * np.linalg.norm(shifts, axis=1)[:, None] + 0.006 * (np.array(turns) ** 2).sum(axis=1)
+    best = np.unravel_index(int(np.argmax(room - cost)), room.shape)
+    return replace(axis, isthmus=starts[best[0]], direction=directions[best[1]])
 
 
-def _point(values: NDArray[np.float64]) -> tuple[float, float, float]:
+def _path(view: VertebraView, axis: Axis, sign: int) -> tuple[Vector, Vector, Vector]:
+    """Entry, exit in front, and direction; turned a little where the axis itself leaves through the pedicle's side."""
+    transverse, sagittal = view.frame.angles(sign, axis.direction)
+    turns = sorted(((a, b) for a in _TURNS for b in _TURNS), key=lambda pair: abs(pair[0]) + abs(pair[1]))
+    for a, b in turns:
+        direction = axis.direction if a == b == 0 else view.frame.direction(sign, transverse + a, sagittal + b)
+        behind = _leaves(view.bone, axis.isthmus, -direction)
+        ahead = _leaves(view.bone, axis.isthmus, direction)
+        if behind >= POSTERIOR_MM and ahead >= 12:
+            return axis.isthmus - behind * direction, axis.isthmus + ahead * direction, direction
+    raise _Refused("no straight path from behind leads through the pedicle into the body")
+
+
+def _leaves(bone: Bone, start: Vector, direction: Vector) -> float:
+    """Distance from a point inside to where the ray first leaves the bone, mm; 0 where it starts outside."""
+    along = np.arange(0.0, 80.0, 0.25)
+    depth = bone.depth(start + along[:, None] * direction)
+    outside = np.flatnonzero(depth <= 0)
+    if not outside.size or outside[0] == 0:
+        return 0.0
+    n = int(outside[0])
+    return float(along[n - 1] + 0.25 * depth[n - 1] / (depth[n - 1] - depth[n]))
+
+
+def _touch(bone: Bone, other: Bone, frame: Frame) -> bool:
+    """Whether most of the endplate has bone of the other vertebra within 1 mm beyond it."""
+    upward = float((other.center - bone.center) @ frame.axes[:, 2]) > 0
+    z = np.arange(2.0, 26.0, 0.5) * (1 if upward else -1)
+    x, y = np.meshgrid(np.arange(-10.0, 10.1, 2.0), np.arange(-8.0, 8.1, 2.0))
+    local = np.stack(
+        [np.broadcast_to(v[..., None], (*x.shape, len(z))) for v in (x, y)] + [np.broadcast_to(z, (*x.shape, len(z)))],
+        axis=-1,
+    )
+    world = frame.world(local)
+    return bool((np.minimum(bone.depth(world), 1) + np.minimum(other.depth(world), 1) > -1.0).all(axis=-1).mean() > 0.5)
+
+
+def _apart(screws: list[Screw], warnings: list[str]) -> list[Screw]:
+    """Shorten the two screws of a vertebra by 5 mm at a time while they would meet in its body."""
+    from ctrestoration.implants.checks import gap_mm
+
+    out = list(screws)
+    for n, one in enumerate(screws):
+        for m in range(n + 1, len(screws)):
+            if out[m].level != one.level:
+                continue
+            while gap_mm(out[n], out[m]) < 0.5 and min(out[n].length_mm, out[m].length_mm) >= 30:
+                out[n], out[m] = _shorter(out[n]), _shorter(out[m])
+                warnings.append(f"{one.level}: both screws shortened by 5 mm, else their tips would meet.")
+    return out
+
+
+def _shorter(screw: Screw) -> Screw:
+    entry, target = np.array(screw.entry), np.array(screw.target)
+    return replace(screw, target=_point(target - 5.0 * (target - entry) / screw.length_mm))
+
+
+def _point(values: Vector) -> tuple[float, float, float]:
     x, y, z = (round(float(value), 3) for value in values)
     return x, y, z

@@ -64,11 +64,6 @@ def place(plan: Plan, grid: Grid) -> dict[str, NDArray[np.float32]]:
     return maps
 
 
-def head_center(screw: Screw) -> NDArray[np.float64]:
-    """Where the rod runs through a screw's head, LPS mm."""
-    return np.asarray(screw.entry) - _direction(screw) * ROD_BEHIND_ENTRY
-
-
 def _direction(screw: Screw) -> NDArray[np.float64]:
     axis = np.asarray(screw.target, dtype=float) - np.asarray(screw.entry, dtype=float)
     return axis / np.linalg.norm(axis)
