@@ -21,13 +21,11 @@ LEVEL_ID: dict[str, int] = {level: 50 - index for index, level in enumerate(LEVE
 SACRUM_ID = 25
 
 VERSE_LEVEL: dict[int, str] = dict(enumerate(LEVELS[:-1], start=1))
-"""VerSe's number -> level, C1 = 1, T1 = 8, L1 = 20, L5 = 24; 26 is the sacrum (see `VERSE_SACRUM`)."""
-
-VERSE_SACRUM = 26
+"""VerSe's number -> level, C1 = 1, T1 = 8, L1 = 20, L5 = 24; 25 (L6) and 26 (sacrum) have no place here."""
 
 _ORGANS = {
     1: "spleen", 2: "kidney_right", 3: "kidney_left", 4: "gallbladder", 5: "liver", 6: "stomach", 7: "pancreas",
-    10: "lung_upper_lobe_left", 14: "lung_lower_lobe_right", 15: "esophagus", 16: "trachea", 18: "small_bowel",
+    15: "esophagus", 16: "trachea", 18: "small_bowel",
     19: "duodenum", 20: "colon", 21: "urinary_bladder", 51: "heart", 52: "aorta", 63: "inferior_vena_cava",
     64: "portal_vein_and_splenic_vein", 65: "iliac_artery_left", 66: "iliac_artery_right", 67: "iliac_vena_left",
     68: "iliac_vena_right", 71: "scapula_left", 72: "scapula_right", 75: "femur_left", 76: "femur_right",
@@ -37,7 +35,7 @@ _ORGANS = {
 }  # fmt: skip
 _RIBS = {91 + n: f"rib_left_{n}" for n in range(1, 13)} | {103 + n: f"rib_right_{n}" for n in range(1, 13)}
 _OWN = {
-    200: "spinal_canal", 201: "lung_left", 202: "lung_right", 203: "lung_vessels", 210: "muscle",
+    200: "spinal_canal", 201: "lung_left", 202: "lung_right", 210: "muscle",
     211: "subcutaneous_fat", 212: "skin", 213: "mesenteric_vessels", 214: "visceral_fat", 220: "table",
 }  # fmt: skip
 _DISC_BASE = 230

@@ -58,10 +58,9 @@ class Pedicle:
 
 @dataclass(frozen=True)
 class Plate:
-    """A round-edged plate: the segment from `a` to `b` in a plane, extruded along the third axis.
+    """A lamina: a round-edged plate over the segment from `a` to `b` in the axial plane.
 
-    `across` names that axis (0: x, 2: z); the extrusion runs from `low` to `high` and shifts by `shear` mm in y for
-    each mm along the axis.
+    It stands along z from `low` to `high` and leans by `shear` mm in y for each mm of z.
     """
 
     a: tuple[float, float]

@@ -7,6 +7,7 @@ neighboring vertebrae have similar heights.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,11 +100,10 @@ def _best_positions(gain: Array) -> NDArray[np.intp]:
             return np.array(chain[::-1], dtype=np.intp)
 
 
-def _sacrum_top(sample: object, length: int) -> float | None:
+def _sacrum_top(sample: Callable[[Array, Array], Array], length: int) -> float | None:
     """Where bone on both sides of the body begins (sacral wings), going down; None where it never does."""
     from scipy.ndimage import gaussian_filter1d
 
-    assert callable(sample)  # noqa: S101 - narrows the type of a local function
     wings = []
     for side in (-1, 1):
         hu = sample(np.arange(-22.0, -5, 3), side * np.arange(30.0, 45, 3))
