@@ -190,3 +190,30 @@ def test_parity_with_the_public_benchmark(shared_data) -> None:
 def _psnr(image: np.ndarray, reference: np.ndarray, metal: np.ndarray) -> float:
     error = (np.clip(image, 0, 0.5) - np.clip(reference, 0, 0.5)) * (metal == 0) / 0.5
     return float(-10 * np.log10(np.mean(error**2)))
+
+
+@pytest.mark.parametrize("preset", ["syndeeplesion-640", "adn-256", "aapm-ctmar", "lodopab", "clinical"])
+def test_every_preset_gives_water_back(preset) -> None:
+    y, x = np.mgrid[-32:32, -32:32]
+    hu = np.where(x**2 + y**2 < 20**2, 0.0, -1000.0).astype(np.float32)[None]
+    volume = Volume(hu, Grid.from_parts(hu.shape, (4.0, 4.0, 3.0)), "water")
+    image = simulate_metal(volume, {}, preset=preset, photons=None).reference.array[0]
+    assert abs(image[26:38, 26:38].mean()) < 8
+    assert image[:4].mean() < -980
+
+
+def test_truncation_is_said_with_its_share(patient) -> None:
+    wide = Volume(patient.array, Grid.from_parts(patient.grid.shape, (8.0, 8.0, 3.0)), "wide")
+    with pytest.warns(UserWarning, match=r"% of the patient lies outside the scanner's field of view"):
+        simulate_metal(wide, {}, preset="aapm-ctmar", photons=None)
+
+
+def test_scatter_and_electronic_noise_shade_and_roughen() -> None:
+    ideal = np.full((50, 200), 6.0, dtype=np.float32)
+    ideal[:, :60] = 0.0
+    plain = detected(ideal, 1e6, 0.0, (1,))
+    scattered = detected(ideal, 1e6, 0.0, (1,), scatter_ratio=0.05)
+    assert scattered[:, 70].mean() < plain[:, 70].mean() - 0.5  # beside the bright field the shadow fills up
+    assert scattered[:, 199].mean() > scattered[:, 70].mean()
+    electronic = detected(ideal, 1e6, 0.0, (1,), electronic=200.0)
+    assert electronic[:, 150:].std() > 2 * plain[:, 150:].std()

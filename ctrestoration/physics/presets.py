@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ctrestoration.errors import InputError
-from ctrestoration.physics.geometry import FanFlat, Geometry, ImageGrid
+from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid, ParallelBeam
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,20 @@ def _syndeeplesion(grid: ImageGrid) -> Geometry:
     )
 
 
+def _adn(grid: ImageGrid) -> Geometry:
+    distance = 1075 * 0.6
+    return FanArc(320, 197, math.radians(0.1), source_distance=distance, detector_distance=distance)
+
+
+def _aapm(grid: ImageGrid) -> Geometry:
+    return FanArc(1000, 900, 1.0 / 950.0, offset=-1.25, source_distance=550.0, detector_distance=400.0)
+
+
+def _lodopab(grid: ImageGrid) -> Geometry:
+    extent = max(grid.shape[0] * grid.spacing[0], grid.shape[1] * grid.spacing[1])
+    return ParallelBeam(1000, 513, extent * math.sqrt(2.0) / 513, first_angle=0.5 * math.pi / 1000)
+
+
 def _clinical(grid: ImageGrid) -> Geometry:
     source, detector, views = 595.0, 490.6, 984
     pixel = min(grid.spacing)
@@ -67,6 +81,28 @@ PRESETS: dict[str, ScannerPreset] = {
             "to a nominal field of view of 153.6 mm, as published.",
             153.6,
             _syndeeplesion,
+        ),
+        ScannerPreset(
+            "adn-256",
+            "Artifact disentanglement network: Liao et al., IEEE TMI 39 (2020) 634, and its public code: curved "
+            "detector of 197 bins of 0.1 degrees, 320 views, 256 pixels of 0.6 mm.",
+            153.6,
+            _adn,
+        ),
+        ScannerPreset(
+            "aapm-ctmar",
+            "AAPM CT-MAR grand challenge 2024: curved detector of 900 columns of 1 mm, 550 mm to the isocenter, 950 mm "
+            "to the detector, quarter-detector offset -1.25 columns, 1000 views. Its bowtie, crosstalk and GOS "
+            "detector are left out.",
+            None,
+            _aapm,
+        ),
+        ScannerPreset(
+            "lodopab",
+            "LoDoPaB-CT: Leuschner et al., Scientific Data 8 (2021) 109: parallel beam, 1000 views over half a turn, "
+            "513 bins, every image taken as 260 mm wide.",
+            260.0,
+            _lodopab,
         ),
         ScannerPreset(
             "clinical",

@@ -7,6 +7,7 @@ correction, FBP. Tube current modulation is left out.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from ctrestoration._version import __version__
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import SILENT, Control
-from ctrestoration.errors import InputError
+from ctrestoration.errors import CTRestorationWarning, InputError
+from ctrestoration.evaluate.masks import BODY_HU
 from ctrestoration.physics.fbp import fbp
 from ctrestoration.physics.geometry import Geometry, ImageGrid
 from ctrestoration.physics.materials import material
@@ -30,6 +32,9 @@ from ctrestoration.volume import Volume
 
 TRACE_FRACTION = 0.01
 """Voxels with a smaller share of metal cast no trace."""
+
+TRUNCATION_SHARE = 0.001
+"""More of the body than this outside the field of view is worth a warning."""
 
 WATER_HU, BONE_HU = 100.0, 1500.0
 """Below: water; above: cortical bone; between: a mixture (confirmed on the benchmark's stored sinograms)."""
@@ -45,6 +50,8 @@ class MetalSettings:
         mu_water: attenuation of water in 1/mm that stands for 0 HU at 70 keV.
         photons: per detector bin without patient; None: no noise at all.
         scatter: photons added to every bin.
+        scatter_ratio: patient scatter as a share of the primary photons, blurred along the detector.
+        electronic_noise: standard deviation in photons a bin.
         metal_edge: metal path at the outermost bins of the trace is divided by this; 1 leaves it alone.
         fbp_mode: None takes the preset's.
         fbp_window: filter window.
@@ -55,6 +62,8 @@ class MetalSettings:
     mu_water: float = 0.0192
     photons: float | None = 2e7
     scatter: float = 20.0
+    scatter_ratio: float = 0.0
+    electronic_noise: float = 0.0
     metal_edge: float = 4.0
     fbp_mode: str | None = None
     fbp_window: str = "ram-lak"
@@ -64,6 +73,11 @@ class MetalSettings:
             raise InputError(f"Photons per bin must lie in 1..1e12 (or none for no noise), not {self.photons:g}.")
         if not 0 <= self.scatter <= 1e9:
             raise InputError(f"Scatter must lie in 0..1e9 photons per bin, not {self.scatter:g}.")
+        if not 0 <= self.scatter_ratio <= 10 or not 0 <= self.electronic_noise <= 1e6:
+            raise InputError(
+                f"Scatter ratio must lie in 0..10 and electronic noise in 0..1e6 photons, not {self.scatter_ratio:g} "
+                f"and {self.electronic_noise:g}."
+            )
         if not 1 <= self.metal_edge <= 100:
             raise InputError(f"The metal edge divisor must lie in 1..100, not {self.metal_edge:g}.")
         if not 0.005 <= self.mu_water <= 0.1:
@@ -122,6 +136,7 @@ def simulate_metal(
     axial = volume.axial()
     fractions = {name: volume.replaced(f).axial().array for name, f in metals.items()}
     scan = _Scan(settings, axial)
+    _warn_of_truncation(axial, scan)
     slices = range(axial.grid.shape[0])
     shape = (len(slices), scan.geometry.n_views, scan.geometry.n_bins)
     sinogram, trace = np.empty(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
@@ -184,13 +199,35 @@ class _Scan:
         ideal = polychromatic(integrals, self.beam)
         noisy = ideal
         if self.settings.photons is not None:
-            noisy = detected(ideal, self.settings.photons, self.settings.scatter, key)
+            noisy = detected(
+                ideal,
+                self.settings.photons,
+                self.settings.scatter,
+                key,
+                scatter_ratio=self.settings.scatter_ratio,
+                electronic=self.settings.electronic_noise,
+            )
         return self.correct(noisy), trace
 
     def reconstruct(self, sinogram: NDArray[np.float32]) -> NDArray[np.float32]:
         """HU of one slice."""
         mu = fbp(sinogram, self.geometry, self.grid, window=self.settings.fbp_window, mode=self.fbp_mode)
         return mu * np.float32(1000.0 / self.settings.mu_water) - np.float32(1000.0)
+
+
+def _warn_of_truncation(volume: Volume, scan: _Scan) -> None:
+    """Say so where the body reaches beyond what every view sees: the scan is then truncated, and glares at its edge."""
+    x, y = scan.grid.coordinates()
+    outside = x[None, :] ** 2 + y[:, None] ** 2 > scan.geometry.field_radius**2
+    body = volume.array > BODY_HU
+    share = float((body & outside).sum() / max(int(body.sum()), 1))
+    if share > TRUNCATION_SHARE:
+        warnings.warn(
+            f"{100 * share:.1f} % of the patient lies outside the scanner's field of view of "
+            f"{2 * scan.geometry.field_radius:.0f} mm: the scan is truncated and its edge will glare.",
+            CTRestorationWarning,
+            stacklevel=3,
+        )
 
 
 def tissues(hu: NDArray[np.float32], mu_water: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
