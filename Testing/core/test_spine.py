@@ -118,6 +118,20 @@ def test_the_fallback_finds_single_vertebrae_and_the_canal():
     assert any("does not tell the levels" in note for note in found.notes)
 
 
+def test_a_crop_keeps_names_and_marks_what_it_cuts():
+    whole = segment_spine(phantom().volume, labels=vertebrae())
+    level = next(level for level in whole.levels if level.name == "L3")
+    rows = np.flatnonzero((whole.labels.array == level.label).any(axis=(1, 2)))
+    kept = whole.cropped(int(rows[0]) - 1, int(rows[-1]) + 2)
+    assert kept.complete_levels == ("L3",)
+    assert next(found for found in kept.levels if found.name == "L3").center == level.center
+    assert np.allclose(kept.labels.grid.to_world([0, 0, 0]), whole.labels.grid.to_world([0, 0, rows[0] - 1]))
+    assert 0 < len(kept.canal_line) < len(whole.canal_line)
+    assert not whole.cropped(int(rows[0]) + 1, int(rows[-1])).complete_levels
+    with pytest.raises(InputError, match="no range"):
+        whole.cropped(5, 5)
+
+
 def test_naming_one_vertebra_names_the_others():
     assert level_names(3, (2, "L1")) == ["T12", "L1", "L2"]
     for named, sentence in (
@@ -208,6 +222,7 @@ def test_a_real_abdomen_is_parted_into_vertebrae(shared_data: Path):
     assert 10 <= len(heights) <= 13
     assert all(20 < step < 40 for step in -np.diff(heights))
     assert all(25 < level.volume_ml < 110 for level in found.levels)
+    assert found.above_sacrum == len(found.levels)
     start, stop, sentence = choose_lumbar_slab(volume, slices=40)
     assert start >= 50
     assert stop <= 110

@@ -69,6 +69,7 @@ def segment_by_shape(
         levels,
         "fallback",
         notes,
+        None if discs.sacrum_top is None else len(names),
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrestoration.errors import InputError
 from ctrestoration.volume import LabelMap
 
 
@@ -44,6 +45,8 @@ class SpineSegmentation:
         levels: cranial to caudal.
         method: "labels", "totalsegmentator" or "fallback".
         notes: sentences for the user.
+        above_sacrum: for the fallback, the number (1 = topmost) of the vertebra that sits on the sacrum, which is L5 in
+            a spine of five lumbar vertebrae; None where no sacrum was seen.
     """
 
     labels: LabelMap
@@ -52,6 +55,37 @@ class SpineSegmentation:
     levels: tuple[SpineLevel, ...]
     method: str
     notes: tuple[str, ...] = field(default=())
+    above_sacrum: int | None = None
+
+    def cropped(self, start: int, stop: int) -> SpineSegmentation:
+        """What of it lies in array[start:stop] of the first axis; vertebrae that reach the new ends count as cut.
+
+        Levels keep their names: segmenting a whole scan and cropping the result knows more than segmenting a slab.
+
+        Raises:
+            InputError: start and stop are no range of the volume's slices.
+        """
+        count = self.labels.grid.shape[0]
+        if not 0 <= start < stop <= count:
+            raise InputError(f"Slices {start}..{stop} are no range of the volume's {count} slices.")
+        grid = self.labels.grid.crop((start, 0, 0), (stop, *self.labels.grid.shape[1:]))
+        array = self.labels.array[start:stop]
+        levels = []
+        for level in self.levels:
+            where = np.argwhere(array == level.label)
+            if not where.size:
+                continue
+            x, y, z = (round(float(value), 2) for value in grid.to_world(where.mean(axis=0)[::-1]))
+            cut = bool((where[:, 0] == 0).any() or (where[:, 0] == stop - start - 1).any())
+            note = level.note or ("cut by the edge of the volume" if cut else "")
+            volume = round(len(where) * grid.voxel_mm3 / 1000, 2)
+            levels.append(
+                replace(level, complete=level.complete and not cut, note=note, center=(x, y, z), volume_ml=volume)
+            )
+        slices = grid.to_index(self.canal_line)[:, 2] if len(self.canal_line) else np.zeros(0)
+        line = self.canal_line[(slices > -0.5) & (slices < stop - start - 0.5)]
+        labels = LabelMap(array, grid, self.labels.names, self.labels.name)
+        return replace(self, labels=labels, canal=self.canal[start:stop], canal_line=line, levels=tuple(levels))
 
     @property
     def complete_levels(self) -> tuple[str, ...]:
@@ -64,5 +98,6 @@ class SpineSegmentation:
             "method": self.method,
             "levels": [asdict(level) for level in self.levels],
             "canal_voxels": int(self.canal.sum()),
+            "above_sacrum": self.above_sacrum,
             "notes": list(self.notes),
         }
