@@ -46,3 +46,28 @@ def test_double_backward_of_a_data_consistency_step() -> None:
     (second,) = torch.autograd.grad(gradient.sum(), image)
     expected = 2 * PROJECTOR.adjoint(PROJECTOR.forward(torch.ones(GRID.shape)))
     assert torch.allclose(second, expected, rtol=1e-4)
+
+
+def test_device_kernels_equal_the_compiled_ones() -> None:
+    """What a GPU runs, run on the CPU: same sums, no copies through the host."""
+    from ctrestoration.physics import _torch_kernels
+
+    for projector in (
+        PROJECTOR,
+        Projector(FanFlat(40, 60, 1.5, source_distance=60.0, detector_distance=50.0), ImageGrid((30, 44), (1.3, 0.8))),
+    ):
+        image = torch.rand((2, *projector.grid.shape))
+        expected = projector.forward(image)
+        torch.testing.assert_close(_torch_kernels.forward(image, projector), expected, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            _torch_kernels.adjoint(expected, projector), projector.adjoint(expected), rtol=1e-4, atol=1e-3
+        )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_cuda_equals_cpu() -> None:
+    image = torch.rand((2, *GRID.shape))
+    on_gpu = PROJECTOR.forward(image.cuda())
+    assert on_gpu.is_cuda
+    torch.testing.assert_close(on_gpu.cpu(), PROJECTOR.forward(image), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(PROJECTOR.adjoint(on_gpu).cpu(), PROJECTOR.adjoint(on_gpu.cpu()), rtol=1e-4, atol=1e-4)

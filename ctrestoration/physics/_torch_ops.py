@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ctrestoration.physics import _torch_kernels
+
 if TYPE_CHECKING:
     from ctrestoration.physics.projector import Projector
 
@@ -19,7 +21,7 @@ class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: torch.Tensor, projector: Projector) -> torch.Tensor:
         ctx.projector = projector
-        return _on_host(projector.forward, images)
+        return _forward(images, projector)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -30,7 +32,7 @@ class _Adjoint(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
         ctx.projector = projector
-        return _on_host(projector.adjoint, sinograms)
+        return _adjoint(sinograms, projector)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
@@ -40,7 +42,7 @@ class _Adjoint(torch.autograd.Function):
 def project(images: torch.Tensor, projector: Projector) -> torch.Tensor:
     """Differentiable line integrals of images [..., row, column] -> [..., view, bin]; see `Projector.forward`.
 
-    Computed in float32 on the CPU; a tensor on another device is copied there and back.
+    Computed in float32 on the tensor's own device: by the compiled kernels on the CPU, by torch elsewhere.
     """
     result: torch.Tensor = _Forward.apply(images, projector)
     return result
@@ -50,6 +52,18 @@ def backproject(sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
     """Differentiable exact adjoint [..., view, bin] -> [..., row, column]; see `Projector.adjoint`."""
     result: torch.Tensor = _Adjoint.apply(sinograms, projector)
     return result
+
+
+def _forward(images: torch.Tensor, projector: Projector) -> torch.Tensor:
+    if images.device.type == "cpu":
+        return _on_host(projector.forward, images)
+    return _torch_kernels.forward(images.detach().to(torch.float32), projector).to(images.dtype)
+
+
+def _adjoint(sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
+    if sinograms.device.type == "cpu":
+        return _on_host(projector.adjoint, sinograms)
+    return _torch_kernels.adjoint(sinograms.detach().to(torch.float32), projector).to(sinograms.dtype)
 
 
 def _on_host(operation: Any, tensor: torch.Tensor) -> torch.Tensor:

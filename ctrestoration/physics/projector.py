@@ -34,7 +34,7 @@ class Projector:
         self.geometry, self.grid, self.threads = geometry, grid, threads
         self.engine = engine
         kernels(engine)
-        self._steps, self._ranges = step_table(geometry, grid)
+        self.steps, self.ranges = step_table(geometry, grid)
 
     def forward(self, images: Any) -> Any:
         """Line integrals of images.
@@ -54,10 +54,10 @@ class Projector:
 
             return project(images, self)
         stack, lead = self._stack(images, self.grid.shape, "image")
-        out = np.empty((len(stack), len(self._steps)), dtype=np.float32)
+        out = np.empty((len(stack), len(self.steps)), dtype=np.float32)
         columns = np.pad(stack, ((0, 0), (0, 0), (PAD, PAD)))
         rows = np.pad(np.ascontiguousarray(stack.transpose(0, 2, 1)), ((0, 0), (0, 0), (PAD, PAD)))
-        self._kernels().forward(rows, columns, self._steps, self._ranges, out)
+        self._kernels().forward(rows, columns, self.steps, self.ranges, out)
         return out.reshape(*lead, self.geometry.n_views, self.geometry.n_bins)
 
     def adjoint(self, sinograms: Any) -> Any:
@@ -82,7 +82,7 @@ class Projector:
         by_rows = np.zeros((len(stack), columns, rows + 2 * PAD), dtype=np.float32)
         by_columns = np.zeros((len(stack), rows, columns + 2 * PAD), dtype=np.float32)
         rays = stack.reshape(len(stack), -1)
-        self._kernels().adjoint(rays, self._steps, self._ranges, by_rows, by_columns)
+        self._kernels().adjoint(rays, self.steps, self.ranges, by_rows, by_columns)
         images = by_columns[:, :, PAD:-PAD] + by_rows[:, :, PAD:-PAD].transpose(0, 2, 1)
         return np.ascontiguousarray(images).reshape(*lead, rows, columns)
 
