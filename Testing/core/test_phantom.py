@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from ctrestoration.anatomy import labels as names
 from ctrestoration.anatomy.phantom import Phantom, PhantomOptions, spine_phantom
+from ctrestoration.anatomy.phantom.texture import scan_noise
 from ctrestoration.control import Control
 from ctrestoration.errors import Cancelled, InputError
 
@@ -173,6 +174,18 @@ def test_options_change_what_they_name():
     narrow = small(seed=8, pedicle_scale=0.5)
     widths = [phantom.truth.levels["L2"].pedicles["left"].width for phantom in (small(seed=8), narrow)]
     assert widths[1] < 0.65 * widths[0]
+
+
+def test_image_noise_has_the_asked_strength_and_no_white_spectrum():
+    noise = scan_noise((6, 128, 128), (0.8, 0.8, 2.0), 15.0, np.random.default_rng(0))
+    assert noise.std() == pytest.approx(15, rel=0.03)
+    power = (np.abs(np.fft.fft2(noise)) ** 2).mean(axis=0)
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(128, 0.8), np.fft.fftfreq(128, 0.8)))
+    low, middle, high = (
+        power[(frequency > a) & (frequency < b)].mean() for a, b in ((0, 0.03), (0.15, 0.25), (0.5, 0.6))
+    )
+    assert low < 0.5 * middle
+    assert high < 0.2 * middle
 
 
 def test_one_slice_is_a_volume_too():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from ctrestoration.anatomy.spine import LevelPoints, choose_lumbar_slab, segment
 from ctrestoration.anatomy.spine.fallback import level_names
 from ctrestoration.anatomy.spine.from_labels import level_in_name
 from ctrestoration.anatomy.spine.totalsegmentator import find_totalsegmentator
-from ctrestoration.errors import InputError
+from ctrestoration.control import Control
+from ctrestoration.errors import Cancelled, InputError
 from ctrestoration.volume import Grid, LabelMap, Volume
 
 
@@ -182,6 +184,31 @@ def test_totalsegmentator_is_never_run_without_its_weights(monkeypatch: pytest.M
     assert find_totalsegmentator() == (str(program), "")
     with pytest.raises(InputError, match="failed with code 1"):
         segment_spine(phantom().volume, method="totalsegmentator")
+
+
+def test_totalsegmentator_s_result_is_read_where_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """A stand-in for the program: it checks its words and answers with the phantom's labels."""
+    from ctrestoration.io.images import write_labels
+
+    write_labels(vertebrae(), tmp_path / "answer.nii.gz")
+    program = tmp_path / "TotalSegmentator"
+    program.write_text(
+        f"#!{sys.executable}\n"
+        "import os, shutil, sys\n"
+        "words = sys.argv\n"
+        "assert '--ml' in words and 'vertebrae_L3' in words and os.path.isfile(words[words.index('-i') + 1])\n"
+        f"shutil.copy({str(tmp_path / 'answer.nii.gz')!r}, words[words.index('-o') + 1])\n"
+    )
+    program.chmod(0o755)
+    (tmp_path / "nnunet" / "results" / "Dataset292_TotalSegmentator_part2_vertebrae_1532subj").mkdir(parents=True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("TOTALSEG_HOME_DIR", str(tmp_path))
+    monkeypatch.delenv("TOTALSEG_WEIGHTS_PATH", raising=False)
+    found = segment_spine(phantom().volume)
+    assert found.method == "totalsegmentator"
+    assert np.array_equal(found.labels.array, vertebrae().array)
+    with pytest.raises(Cancelled):
+        segment_spine(phantom().volume, control=Control(cancel=lambda: True))
 
 
 def test_the_lumbar_slab_lies_where_the_lumbar_spine_is():
