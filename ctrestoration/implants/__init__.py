@@ -1,7 +1,20 @@
 """Implants: plans, placement, and their metal on a CT grid."""
 
-from ctrestoration.implants.plan import Plan, Rod, Screw, load_plan, save_plan
+from ctrestoration.implants.construct import loosening, parts_of, place
+from ctrestoration.implants.plan import Device, Patient, Plan, Rod, Screw, load_plan, require_patient, save_plan
 from ctrestoration.implants.planner import plan_screws
-from ctrestoration.implants.voxelize import place
 
-__all__ = ["Plan", "Rod", "Screw", "load_plan", "place", "plan_screws", "save_plan"]
+__all__ = [
+    "Device",
+    "Patient",
+    "Plan",
+    "Rod",
+    "Screw",
+    "load_plan",
+    "loosening",
+    "parts_of",
+    "place",
+    "plan_screws",
+    "require_patient",
+    "save_plan",
+]

@@ -254,7 +254,7 @@ def find_canal(axes: tuple[Vector, Vector, Vector], depth: NDArray[np.float64]) 
     """The hole that the ring of bone encloses; None where no plane and no slab of 6 mm closes one."""
     from scipy import ndimage
 
-    x, y, z = axes
+    x, y, _ = axes
     mask = depth > 0
     for slab in (1, _SLAB_MM):
         solid = mask if slab == 1 else ndimage.maximum_filter1d(mask, slab, axis=0)
@@ -301,7 +301,7 @@ def _holes(plane: NDArray[np.bool_], x: Vector, y: Vector) -> NDArray[np.bool_]:
     """Enclosed holes of the size of a canal, behind the body's center and near the midline."""
     from scipy import ndimage
 
-    parts, count = ndimage.label(ndimage.binary_fill_holes(plane) & ~plane)
+    parts, _ = ndimage.label(ndimage.binary_fill_holes(plane) & ~plane)
     keep = np.zeros(plane.shape, dtype=bool)
     for number, box in enumerate(ndimage.find_objects(parts), start=1):
         piece = parts[box] == number
@@ -310,4 +310,4 @@ def _holes(plane: NDArray[np.bool_], x: Vector, y: Vector) -> NDArray[np.bool_]:
         middle_x = 0.5 * (x[box[1].start] + x[box[1].stop - 1])
         if _HOLE_MM2[0] <= area <= _HOLE_MM2[1] and 4 < middle_y < 45 and abs(middle_x) < 14:
             keep[box] |= piece
-    return keep if count else keep
+    return keep

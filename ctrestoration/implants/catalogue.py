@@ -67,7 +67,7 @@ def level_table(level: str) -> LevelTable:
     row = catalogue()["levels"].get(level)
     if row is None:
         return UNKNOWN_LEVEL
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
     return LevelTable(**values)
 
 

@@ -37,8 +37,9 @@ class Axis:
 def first_isthmus(
     axes: tuple[Vector, Vector, Vector], depth: NDArray[np.float64], canal: CanalView, side: int, height: float
 ) -> Vector | None:
-    """A point (x, y, z) of the frame near the pedicle's narrowest place: the coronal plane with the smallest
-    largest inscribed sphere beside the canal (spec of the prototype, with the body's upper part only).
+    """A point (x, y, z) of the frame near the pedicle's narrowest place.
+
+    It lies in the coronal plane beside the canal whose largest inscribed sphere is smallest.
 
     Args:
         axes: of the lattice.

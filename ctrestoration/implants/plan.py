@@ -315,7 +315,7 @@ class _Reader:
         if row is None:
             return None
         try:
-            found = Patient(tuple(int(n) for n in row["shape"]), tuple(tuple(map(float, r)) for r in row["affine"]))  # type: ignore[arg-type]
+            found = Patient(tuple(int(n) for n in row["shape"]), tuple(tuple(map(float, r)) for r in row["affine"]))  # type: ignore[arg-type,misc]
             found.grid  # noqa: B018 - raises where the numbers are no grid
         except (KeyError, TypeError, ValueError, InputError) as error:
             raise InputError(

@@ -1,7 +1,8 @@
 """Plans pedicle screws on a vertebra's mask, as a surgeon would: down the pedicle's axis, from behind.
 
 For each vertebra: its own frame (`bone`), the canal, the axis of each pedicle (`pedicle`), entry behind, size by rule
-(`sizing`), grade on the mask (`grading`). Where something is wrong with a vertebra, it is left out and the plan says why.
+(`sizing`), grade on the mask (`grading`). Where something is wrong with a vertebra, it is left out, and the plan
+says why.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from ctrestoration.implants.grading import judge
 from ctrestoration.implants.pedicle import Axis, first_isthmus, fit_axis
 from ctrestoration.implants.plan import Patient, Plan, Screw, Side
 from ctrestoration.implants.rods import rods_for
-from ctrestoration.implants.sizing import MODES, Mode, diameter_for, length_for
+from ctrestoration.implants.sizing import MODES, Mode, Size, diameter_for, length_for
 from ctrestoration.volume import LabelMap
 
 Vector = NDArray[np.float64]
 POSTERIOR_MM = 8.0
 """The entry lies at least this far behind the isthmus; nearer, the path came out of the pedicle's side."""
 
-_TRANSVERSE_SYMMETRY = 0.3
-_COLLAPSED, _WEDGED = 0.55, 0.75
+_TRANSVERSE_SYMMETRY, _APART_DEG = 0.5, 4.0
+_COLLAPSED, _WEDGED = 0.35, 0.75
 _TURNS = (0.0, -2.5, 2.5, -5.0, 5.0, -7.5, 7.5)
 
 
@@ -53,6 +54,12 @@ class VertebraView:
     frame: Frame
     ends: Endplates
     canal: CanalView
+    collapsed: bool = False
+
+    @property
+    def along(self) -> Vector:
+        """Where along its axis a pedicle must have room, mm from the isthmus; in front of it lies the body."""
+        return np.arange(-4.0, 4.1 if self.collapsed else 10.1, 1.0)
 
     def canal_distance(self, points: Vector) -> Vector:
         """Mm outside the canal at LPS points (..., 3), negative inside.
@@ -160,7 +167,7 @@ class _Planner:
         if bone is None:
             raise _Refused("its mask is empty")
         frame, ends = body_frame(bone, self._up(level, bone))
-        self._check_shape(level, bone, frame, ends)
+        collapsed = self._check_shape(level, bone, frame, ends)
         places, depth = lattice(bone, frame)
         canal = find_canal(places, depth) or self._given_canal(places, frame)
         if canal is None:
@@ -170,7 +177,7 @@ class _Planner:
             )
         if not canal.closed:
             self.warnings.append(f"{level.name}: the ring around the canal is open in its mask; check the canal side.")
-        return VertebraView(level.name, bone, frame, ends, canal)
+        return VertebraView(level.name, bone, frame, ends, canal, collapsed)
 
     def _bone(self, level: SpineLevel) -> Bone | None:
         if level.label not in self._bones:
@@ -206,18 +213,18 @@ class _Planner:
         inside = self.spine.canal[index[..., 0], index[..., 1], index[..., 2]] & within
         return canal_from_mask(places, inside)
 
-    def _check_shape(self, level: SpineLevel, bone: Bone, frame: Frame, ends: Endplates) -> None:
-        """Refuse collapsed and fused vertebrae, warn of wedged ones."""
-        low, middle = min(ends.front, ends.middle), max(ends.back, ends.front)
-        if low < _COLLAPSED * middle:
+    def _check_shape(self, level: SpineLevel, bone: Bone, frame: Frame, ends: Endplates) -> bool:
+        """Refuse crushed and fused vertebrae; warn of wedged and collapsed ones, and return whether it is one."""
+        low, usual = min(ends.front, ends.middle, ends.back), self._usual_height(level, ends)
+        if low < _COLLAPSED * usual:
             raise _Refused(
-                f"it looks fractured: its body is {ends.front:.0f} mm high in front, {ends.middle:.0f} in the middle and "
-                f"{ends.back:.0f} mm behind"
+                f"it looks fractured: its body is {ends.front:.0f} mm high in front, {ends.middle:.0f} in the middle "
+                f"and {ends.back:.0f} mm behind"
             )
-        if low < _WEDGED * middle:
+        if low < _WEDGED * usual:
             self.warnings.append(
-                f"{level.name}: the body is wedged or collapsed ({ends.front:.0f} mm in front, {ends.middle:.0f} in the "
-                f"middle, {ends.back:.0f} mm behind): a fracture?"
+                f"{level.name}: the body is wedged or collapsed ({ends.front:.0f} mm high in front, {ends.middle:.0f} "
+                f"in the middle, {ends.back:.0f} mm behind, {usual:.0f} expected): a fracture?"
             )
         if max(ends.front, ends.middle) > 45:
             raise _Refused(f"its body would be {ends.middle:.0f} mm high: two vertebrae in one mask, or a fused block")
@@ -226,6 +233,16 @@ class _Planner:
             other = self._neighbor(place)
             if other is not None and _touch(bone, other, frame):
                 raise _Refused(f"its body and that of {other.level} touch without a disc between them: a fused block?")
+        return low < _WEDGED * usual
+
+    def _usual_height(self, level: SpineLevel, ends: Endplates) -> float:
+        """The height the body would have by itself and by its neighbors."""
+        place = [other.name for other in self.spine.levels].index(level.name)
+        heights = [max(ends.front, ends.middle, ends.back)]
+        for other in (self._neighbor(place - 1), self._neighbor(place + 1)):
+            if other is not None:
+                heights.append(1.9 * float(other.distance.max()))
+        return float(np.median(heights))
 
     def _axes(self, view: VertebraView) -> dict[Side, Axis]:
         """Both pedicles' axes, in the frame turned so that its left-right axis runs through the two isthmuses."""
@@ -247,18 +264,22 @@ class _Planner:
 
     def _screw(self, view: VertebraView, side: Side, axis: Axis) -> Screw:
         sign = 1 if side == "left" else -1
-        axis = _settled(view, axis, sign)
+        usual = level_table(view.name).diameter_mm[0]
+        settled = _settled(view, axis, sign, _NEAR_TURNS)
+        if 2 * _room(view, settled) < 0.8 * min(usual, axis.width):
+            # A collapsed body leaves the way that its pedicle points to; look further up and down.
+            settled = _settled(view, axis, sign, _FAR_TURNS)
+        axis = settled
         entry, front, direction = _path(view, axis, sign)
-        zone = np.arange(-4.0, 10.1, 1.0)
-        room = float(view.bone.depth(axis.isthmus + zone[:, None] * direction).min())
+        room = _room(view, replace(axis, direction=direction))
         size = diameter_for(view.name, axis.width, max(room, 0.0), self.mode)
         if size is None:
             raise _Refused(
-                f"the pedicle is {axis.width:.1f} mm wide, with room for a {2 * max(room, 0):.1f} mm shaft along its axis: too "
+                f"the pedicle is {axis.width:.1f} mm wide, with room for a {2 * max(room, 0):.1f} mm shaft: too "
                 f"narrow for the smallest screw of {diameters_for(view.name)[0]:g} mm"
             )
         path = float((front - entry) @ direction)
-        length = length_for(view.name, size.diameter_mm, path)
+        size, length = _with_length(view.name, size, path)
         if length is None:
             raise _Refused(f"the way to the anterior cortex is {path:.0f} mm, too short for the shortest screw")
         preset = preset_for(view.name, size.diameter_mm)
@@ -301,6 +322,15 @@ class _Planner:
             )
 
 
+def _with_length(level: str, size: Size, path_mm: float) -> tuple[Size, float | None]:
+    """The size with its length; a thinner screw where only those are made short enough."""
+    for diameter in sorted((d for d in diameters_for(level) if d <= size.diameter_mm), reverse=True):
+        length = length_for(level, diameter, path_mm)
+        if length is not None:
+            return Size(diameter, size.narrow), length
+    return size, None
+
+
 def _balanced(frame: Frame, found: dict[Side, Axis]) -> dict[Side, Axis]:
     """Draw the two sides' angles together: measured apart, they differ by more than pedicles do."""
     across = found["left"].isthmus - found["right"].isthmus
@@ -312,15 +342,26 @@ def _balanced(frame: Frame, found: dict[Side, Axis]) -> dict[Side, Axis]:
         straight = Frame(frame.origin, np.stack([left, posterior, frame.axes[:, 2]], axis=1))
     angles = {side: straight.angles(1 if side == "left" else -1, axis.direction) for side, axis in found.items()}
     mean = np.mean(list(angles.values()), axis=0)
+    apart = abs(angles["left"][0] - angles["right"][0])
+    share = max(_TRANSVERSE_SYMMETRY, 1 - _APART_DEG / max(apart, 1e-6))
     out: dict[Side, Axis] = {}
     for side, axis in found.items():
-        transverse = angles[side][0] + _TRANSVERSE_SYMMETRY * (mean[0] - angles[side][0])
+        transverse = angles[side][0] + share * (mean[0] - angles[side][0])
         direction = straight.direction(1 if side == "left" else -1, transverse, float(mean[1]))
         out[side] = replace(axis, direction=direction)
     return out
 
 
-def _settled(view: VertebraView, axis: Axis, sign: int) -> Axis:
+_NEAR_TURNS = tuple((a, b) for a in (-2.0, 0.0, 2.0) for b in (-4.0, -2.0, 0.0, 2.0, 4.0))
+_FAR_TURNS = tuple((a, b) for a in (-2.0, 0.0, 2.0) for b in np.arange(-20.0, 20.1, 4.0))
+
+
+def _room(view: VertebraView, axis: Axis) -> float:
+    """Smallest distance in mm from the axis to the surface of the bone, in the pedicle."""
+    return float(view.bone.depth(axis.isthmus + view.along[:, None] * axis.direction).min())
+
+
+def _settled(view: VertebraView, axis: Axis, sign: int, turns: tuple[tuple[float, float], ...]) -> Axis:
     """The axis moved and turned a little where that keeps the shaft farther from the walls.
 
     Half the isthmus is enough: more clearance than that would only draw the axis into the body's middle.
@@ -329,12 +370,11 @@ def _settled(view: VertebraView, axis: Axis, sign: int) -> Axis:
     across = np.cross(axis.direction, view.frame.axes[:, 2])
     across /= np.linalg.norm(across)
     over = np.cross(across, axis.direction)
-    shifts = [(u, v) for u in (-1.2, -0.6, 0.0, 0.6, 1.2) for v in (-1.2, -0.6, 0.0, 0.6, 1.2)]
-    turns = [(a, b) for a in (-4.0, -2.0, 0.0, 2.0, 4.0) for b in (-4.0, -2.0, 0.0, 2.0, 4.0)]
+    steps = (-1.2, -0.6, 0.0, 0.6, 1.2)
+    shifts = [(u, v) for u in steps for v in steps]
     starts = np.array([axis.isthmus + u * across + v * over for u, v in shifts])
     directions = np.array([view.frame.direction(sign, transverse + a, sagittal + b) for a, b in turns])
-    along = np.arange(-4.0, 10.1, 1.0)
-    points = starts[:, None, None] + along[:, None] * directions[:, None]
+    points = starts[:, None, None] + view.along[:, None] * directions[:, None]
     room = np.minimum(view.bone.depth(points).min(axis=-1), 0.5 * min(axis.width, axis.height))
     cost = 0.15 * np.linalg.norm(shifts, axis=1)[:, None] + 0.006 * (np.array(turns) ** 2).sum(axis=1)
     best = np.unravel_index(int(np.argmax(room - cost)), room.shape)
