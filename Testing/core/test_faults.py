@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -487,3 +488,182 @@ def test_fault_18_metrics_before_the_checkpoint_are_gone(tmp_path: Path) -> None
     assert runs.train(root) == outcome.ExitCode.DATA_REFUSED
     assert "metrics.jsonl" in runs.status(root)["message"]
     shutil.rmtree(root)
+
+
+# 2, 6, 9, 10, 11: faults around the trainer ----------------------------------------------------------------------
+
+
+def test_fault_02_the_program_that_started_it_dies(tmp_path: Path) -> None:
+    """As when 3D Slicer is closed or killed: the run goes on."""
+    config = tmp_path / "run.yaml"
+    config.write_text(runs.tiny(data__train__count=16, method__stages__pretrain_g__epochs=1).to_yaml())
+    starter = (
+        "import os, pathlib, signal; from ctrestoration.jobs.local import LocalBackend;"
+        f"LocalBackend().submit(pathlib.Path({str(config)!r}), {str(tmp_path / 'run')!r});"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", starter], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    watcher = Watcher(RunDirectory(tmp_path / "run"))
+    wait_for(lambda: watcher.poll().state in ("done", "failed"), 120)
+    assert watcher.state == "done", (tmp_path / "run" / "log.txt").read_text()
+
+
+class _Broken:
+    """A source whose sample `bad` is NaN, as after a broken simulation."""
+
+    def __init__(self, bad: int) -> None:
+        from ctrestoration.training.config import DiscsSource
+        from ctrestoration.training.sources.discs import Discs
+
+        self.bad = bad
+        self.inner = Discs(DiscsSource(name="discs", count=32, size=8))
+
+    def __len__(self) -> int:
+        return 32
+
+    def sample(self, key: Any) -> Any:
+        sample = self.inner.sample(key)
+        if key.index == self.bad:
+            sample["target"] = sample["target"] * np.float32("nan")
+        return sample
+
+    def fingerprint(self) -> str:
+        return "broken"
+
+
+def _broken_source(run: RunDirectory) -> dict[str, Any]:
+    return {"sources": (_Broken(7), None)}
+
+
+def test_fault_06_damaged_sample_stops_with_its_index(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root, data__validation=None)
+    assert runs.train(root, _broken_source) == outcome.ExitCode.DATA_REFUSED
+    assert "Sample 7" in runs.status(root)["message"]
+
+
+def test_fault_06_damaged_samples_are_skipped_and_counted(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root, data__validation=None, data__damaged_limit=4)
+    assert runs.train(root, _broken_source) == 0
+    counts = [event["data"]["skipped"] for event in runs.events(root, "warning") if "skipped" in event["data"]]
+    assert counts == [1, 2, 3, 4], "once in each of the four epochs"
+
+
+class _KillsWorker(_Broken):
+    """A source whose loader process is killed, as for its memory, when it comes to sample 7 for the first time."""
+
+    def __init__(self, flag: Path) -> None:
+        super().__init__(-1)
+        self.flag = flag
+
+    def sample(self, key: Any) -> Any:
+        if key.index == 7 and not self.flag.exists():
+            self.flag.touch()
+            runs.die()
+        return self.inner.sample(key)
+
+
+def _killed_worker(run: RunDirectory) -> dict[str, Any]:
+    return {"sources": (_KillsWorker(run.root.parent / "killed"), None)}
+
+
+def test_fault_09_loader_worker_killed(tmp_path: Path) -> None:
+    results = []
+    for name, workers, fault in (("plain", 0, _sound_source), ("killed", 2, _killed_worker)):
+        root = tmp_path / name / "run"
+        runs.new_run(root, data__validation=None, data__workers=workers)
+        assert runs.train(root, fault) == 0
+        results.append(runs.result(root))
+    (said,) = [event for event in runs.events(root, "warning") if "Killed" in event["message"]]
+    assert "GiB" in said["message"]
+    assert "set data.workers to 1" in said["message"]
+    assert results[0] == results[1], "neither workers nor the kill change the order"
+
+
+def _sound_source(run: RunDirectory) -> dict[str, Any]:
+    return {"sources": (_Broken(-1), None)}
+
+
+class _Hungry:
+    """Steps need memory in proportion to their (micro-)batch, and the process has only so much."""
+
+    def __init__(self, later: bool) -> None:
+        self.later = later
+
+    def __call__(self, run: RunDirectory) -> dict[str, Any]:
+        import resource
+
+        calls = [0]
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+
+        def wrap(method: Any) -> Any:
+            original = method.step
+
+            def step(stage: Any, turn: str, batch: Any, parts: Any) -> Any:
+                calls[0] += 1
+                if not self.later or calls[0] > 20:
+                    resource.setrlimit(resource.RLIMIT_AS, (used + (3 << 30), resource.RLIM_INFINITY))
+                    torch.empty(len(batch["index"]) * (2 << 30), dtype=torch.uint8)
+                return original(stage, turn, batch, parts)
+
+            method.step = step
+            return method
+
+        return {"method": wrap}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits the address space as Linux does")
+@pytest.mark.parametrize("later", [False, True], ids=["at-start", "mid-run"])
+def test_fault_10_out_of_memory(tmp_path: Path, later: bool) -> None:
+    stopped, halved = tmp_path / "stopped", tmp_path / "halved"
+    runs.new_run(stopped, data__validation=None)
+    assert runs.train(stopped, _Hungry(later)) == outcome.ExitCode.OUT_OF_MEMORY
+    assert "data.micro_batches to 2" in runs.status(stopped)["message"]
+    assert bool(runs.steps(stopped)) is later
+
+    runs.new_run(halved, data__validation=None, recovery__out_of_memory="halve_batch_and_accumulate")
+    assert runs.train(halved, _Hungry(later)) == 0
+    assert runs.steps(halved) == list(range(1, 65))
+    assert len(runs.events(halved, "oom")) == 1
+
+
+def test_fault_11_rank_killed(tmp_path: Path) -> None:
+    """Two processes train together; one is killed; the group starts again and comes to the same bits."""
+    config = runs.tiny(data__train__count=16, checkpoint__save_every=3, hardware__threads=1)
+    config_file = tmp_path / "run.yaml"
+    config_file.write_text(config.to_yaml())
+    results = []
+    for name in ("whole", "killed"):
+        root = tmp_path / name
+        words = [sys.executable, "-m", "ctrestoration", "train", str(config_file), "--run-dir", str(root)]
+        trainer = subprocess.Popen([*words, "--processes", "2", "--quiet"], stderr=subprocess.PIPE, text=True)
+        if name == "killed":
+            wait_for(lambda r=root: _lines(r) > 5, 120)
+            (other,) = [pid for pid in _members(root) if pid != runs.status(root)["pid"]]
+            os.kill(other, signal.SIGKILL)
+        _, said = trainer.communicate(timeout=200)
+        assert trainer.returncode == 0, said + (root / "log.txt").read_text()
+        results.append(runs.result(root))
+        assert runs.steps(root) == list(range(1, 33))
+    assert runs.events(root, "resumed"), "the group was started again"
+    assert results[0] == results[1]
+    content = checkpoints.load(max((root / "checkpoints").glob("step_*.pt")))
+    assert content["world_size"] == 2
+    (root / "status.json").unlink()
+    assert runs.train(root) == outcome.ExitCode.CONFIGURATION, "another number of processes is refused"
+    assert "2 processes" in runs.status(root)["message"]
+
+
+def _members(root: Path) -> list[int]:
+    """The processes of a group: those that run the training module for this run directory, but not their launcher."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if str(root) in words and "ctrestoration.training.launch" in words and "torch.distributed.run" not in words:
+            found.append(int(path.parent.name))
+    return found

@@ -21,7 +21,7 @@ from ctrestoration.io.pairs import Pair
 from ctrestoration.volume import AIR_HU, Grid, Volume
 
 SCREW_SHARE = 0.65
-MATERIALS = (("Ti6Al4V", 0.7), ("CoCrMo", 0.15), ("316L", 0.15))
+MATERIALS = {"Ti6Al4V": 0.7, "CoCrMo": 0.15, "316L": 0.15}
 _SLICES, _SLICE_MM = 10, 4.0
 _BODY_HU, _BONE_HU = -200.0, 250.0
 
@@ -136,8 +136,7 @@ def simulate_case(patient: Patient, draw: np.random.Generator, preset: str, slic
 
 def draw_plan(patient: Patient, draw: np.random.Generator) -> Plan:
     """Screws and rods along the pedicles, or free bars where chance says so or no pedicle is known."""
-    names, shares = zip(*MATERIALS, strict=True)
-    material = str(draw.choice(names, p=shares))
+    material = str(draw.choice(list(MATERIALS), p=list(MATERIALS.values())))
     if patient.pedicles and draw.random() < SCREW_SHARE:
         screws = tuple(_screw(pedicle, material, draw) for pedicle in patient.pedicles)
         kept = tuple(screw for screw in screws if draw.random() < 0.85) or screws[:1]

@@ -1,0 +1,142 @@
+"""Stored pairs: the same bits whatever the workers and interruptions, and every kind of damage is found."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+h5py = pytest.importorskip("h5py", reason="stored pairs need h5py")
+pytest.importorskip("numba", reason="simulating slices without numba takes too long for a test")
+
+from ctrestoration.cli.main import main  # noqa: E402
+from ctrestoration.control import Control  # noqa: E402
+from ctrestoration.errors import Cancelled, InputError  # noqa: E402
+from ctrestoration.io.pairs import DamagedPairError, PairReader, verify_pairs, write_shard  # noqa: E402
+from ctrestoration.jobs.durable import sha256_of  # noqa: E402
+from ctrestoration.training.dataset import BuildSettings, build_dataset, split_patients  # noqa: E402
+
+SMALL = BuildSettings(phantoms=3, cases=1, slices=1, size=32, pixel_mm=12.0, seed=4)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "pairs"
+    assert build_dataset(folder, SMALL) == {"train": 1, "validation": 1, "test": 1}
+    return folder
+
+
+@pytest.fixture
+def copy(built: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(built, tmp_path / "copy"))
+
+
+def test_pairs_show_metal_and_what_lies_under_it(built: Path) -> None:
+    assert verify_pairs(built) == []
+    pair = PairReader(built, "train").read(0)
+    assert {name: array.shape for name, array in pair.items()} == dict.fromkeys(pair, (32, 32))
+    outside = pair["metal"] == 0
+    assert pair["metal"].max() > 0
+    assert np.abs(pair["input"] - pair["target"])[outside].max() > 10, "streaks outside the metal"
+
+
+def test_an_interrupted_build_goes_on_to_the_same_bits(built: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "pairs"
+    reports = [0]
+
+    def cancel() -> bool:
+        reports[0] += 1
+        return (folder / "train-00000.h5").exists()
+
+    with pytest.raises(Cancelled):
+        build_dataset(folder, SMALL, control=Control(cancel=cancel))
+    assert not (folder / "manifest.json").exists(), "an unfinished data set does not look finished"
+    with pytest.raises(InputError, match="other settings"):
+        build_dataset(folder, BuildSettings(phantoms=4, cases=1, slices=1, size=32, pixel_mm=12.0))
+    build_dataset(folder, SMALL)
+    for path in built.glob("*.h5"):
+        assert sha256_of(path) == sha256_of(folder / path.name)
+    assert (folder / "manifest.json").read_text() == (built / "manifest.json").read_text()
+
+
+def test_patients_are_never_in_two_splits() -> None:
+    splits = split_patients(BuildSettings(phantoms=20))
+    assert sorted(number for numbers in splits.values() for number in numbers) == list(range(20))
+    assert [len(numbers) for numbers in splits.values()] == [14, 3, 3]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "bit", "missing"])
+def test_fault_06_damaged_shard_is_found(copy: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    shard = copy / "train-00000.h5"
+    content = bytearray(shard.read_bytes())
+    content[-100] ^= 1
+    if damage == "missing":
+        shard.unlink()
+    else:
+        shard.write_bytes(content if damage == "bit" else content[: len(content) * 7 // 10])
+    assert main(["dataset", "verify", str(copy), "--json"]) == 3
+    answer = json.loads(capsys.readouterr().out)
+    assert not answer["ok"]
+    assert "train-00000.h5" in answer["faults"][0]
+
+
+def test_fault_06_flipped_bit_in_a_pair_is_refused_when_read(copy: Path) -> None:
+    shard = copy / "train-00000.h5"
+    with h5py.File(shard) as file:
+        offset = file["input"].id.get_chunk_info(0).byte_offset
+    content = bytearray(shard.read_bytes())
+    content[offset + 500] ^= 4
+    shard.write_bytes(content)
+    with pytest.raises(DamagedPairError, match=r"train-00000.h5, pair 0"):
+        PairReader(copy, "train").read(0)
+
+
+def test_fault_06_wrong_shape_and_values(copy: Path) -> None:
+    shard = copy / "train-00000.h5"
+    with h5py.File(shard, "r+") as file:
+        del file["input"], file["target"]
+        file["input"] = np.full((1, 32, 32), np.nan, dtype=np.float32)
+        file["target"] = np.zeros((1, 16, 32), dtype=np.int16)
+    said = " ".join(verify_pairs(copy))
+    assert "input is float32" in said
+    assert "NaN" in said
+    assert "target is int16 (1, 16, 32)" in said
+    with pytest.raises(DamagedPairError, match="float32"):
+        PairReader(copy, "train").read(0)
+
+
+def test_nan_is_never_written(tmp_path: Path) -> None:
+    bad = {name: np.full((8, 8), np.nan, dtype=np.float32) for name in ("input", "target", "metal")}
+    with pytest.raises(ValueError, match="NaN"):
+        write_shard(tmp_path / "x.h5", [bad], ["somebody"])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_patient_in_two_splits_is_said(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["splits"]["test"]["patients"] = manifest["splits"]["train"]["patients"]
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert any("both" in fault for fault in verify_pairs(copy))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--phantoms", "2"], "at least 3 patients"),
+        (["--size", "4"], "--size has to lie in 32..1024"),
+        (["--volumes", "nowhere.nrrd"], "no CT volume"),
+        (["--preset", "toaster"], "toaster"),
+    ],
+)
+def test_bad_wishes(tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dataset", "build", str(tmp_path / "x"), *words]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_finished_data_set_is_not_overwritten(built: Path) -> None:
+    with pytest.raises(InputError, match="finished data set"):
+        build_dataset(built, SMALL)

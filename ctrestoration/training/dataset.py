@@ -1,0 +1,216 @@
+"""Building a data set of pairs: one task makes one whole shard and depends on the settings and its number only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ctrestoration.control import SILENT, Control
+from ctrestoration.errors import InputError
+from ctrestoration.io.pairs import SHARD_PAIRS, SPLITS, finished_shard, write_manifest, write_shard
+from ctrestoration.jobs.durable import replace_json, sha256_of, sweep_temporaries
+from ctrestoration.jobs.locks import FileLock
+from ctrestoration.jobs.rundir import read_json
+from ctrestoration.training.cases import Patient, phantom_patient, simulate_case, volume_patient
+from ctrestoration.training.keys import derive, generator
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What a data set is made of.
+
+    Attributes:
+        phantoms: number of procedural phantoms.
+        volumes: clean CT files or DICOM folders.
+        cases: implant placements for each patient.
+        slices: slices with metal scanned in each case.
+        size: rows and columns.
+        pixel_mm: pixel size.
+        preset: scanner preset.
+        seed: of everything random.
+        shares: shares of patients in train, validation and test.
+    """
+
+    phantoms: int = 8
+    volumes: tuple[str, ...] = ()
+    cases: int = 4
+    slices: int = 2
+    size: int = 256
+    pixel_mm: float = 1.5
+    preset: str = "clinical"
+    seed: int = 0
+    shares: tuple[float, float, float] = field(default=(0.7, 0.15, 0.15))
+
+    def __post_init__(self) -> None:
+        limits = {"cases": (1, 100000), "slices": (1, 100), "size": (32, 1024), "phantoms": (0, 1000000)}
+        for name, (low, high) in limits.items():
+            if not low <= getattr(self, name) <= high:
+                raise InputError(f"--{name} has to lie in {low}..{high}, not {getattr(self, name)}.")
+        if not 0.1 <= self.pixel_mm <= 10:
+            raise InputError(f"--pixel has to lie in 0.1..10 mm, not {self.pixel_mm:g}.")
+        if self.seed < 0:
+            raise InputError(f"--seed has to be 0 or more, not {self.seed}.")
+        if self.phantoms + len(self.volumes) < len(SPLITS):
+            raise InputError("A data set needs at least 3 patients (phantoms and volumes): one for each split.")
+        if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
+            raise InputError(
+                f"The shares of train, validation and test have to be above 0 and sum to 1, not {self.shares}."
+            )
+
+    @property
+    def patients(self) -> int:
+        """Number of patients."""
+        return self.phantoms + len(self.volumes)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One shard to make: its file and whose cases it holds, (patient number, case number)."""
+
+    split: str
+    file: str
+    cases: tuple[tuple[int, int], ...]
+
+
+def build_dataset(folder: Path, settings: BuildSettings, workers: int = 1, control: Control = SILENT) -> dict[str, Any]:
+    """Build a data set, or go on with an interrupted build of the same settings.
+
+    The bits do not depend on the number of workers or on interruptions.
+
+    Args:
+        folder: new, or of an interrupted build.
+        settings: what to make.
+        workers: processes.
+        control: reported to between shards; a cancel keeps the finished ones.
+
+    Returns:
+        Split -> number of pairs.
+
+    Raises:
+        InputError: the folder holds something else, or a volume cannot be used.
+        Cancelled: by the control.
+        OSError: the folder cannot be written.
+    """
+    _claim(folder, settings)
+    with FileLock(folder / "lock", f"The data set {folder}"):
+        sweep_temporaries(folder)
+        tasks = plan_tasks(settings)
+        missing = [task for task in tasks if finished_shard(folder / task.file) is None]
+        done = len(tasks) - len(missing)
+        for _ in _work(folder, settings, missing, workers, control.part(done / len(tasks), 1.0)):
+            pass
+        splits = _describe(folder, settings, tasks)
+        write_manifest(folder, splits, (settings.size, settings.size), _settings_json(settings))
+    return {name: split["count"] for name, split in splits.items()}
+
+
+def plan_tasks(settings: BuildSettings) -> list[Task]:
+    """Which shard holds which cases: whole patients in one split, whole cases in one shard."""
+    per_shard = max(1, SHARD_PAIRS // settings.slices)
+    tasks = []
+    for split, patients in split_patients(settings).items():
+        cases = [(patient, case) for patient in patients for case in range(settings.cases)]
+        for number, start in enumerate(range(0, len(cases), per_shard)):
+            tasks.append(Task(split, f"{split}-{number:05d}.h5", tuple(cases[start : start + per_shard])))
+    return tasks
+
+
+def split_patients(settings: BuildSettings) -> dict[str, list[int]]:
+    """Patient numbers by split: shuffled by the seed, at least one patient in each."""
+    count = settings.patients
+    shuffled = [int(number) for number in generator(settings.seed, "split").permutation(count)]
+    rest = [max(1, round(count * share)) for share in settings.shares[1:]]
+    first = max(1, count - sum(rest))
+    edges = [0, first, min(first + rest[0], count - 1), count]
+    return {name: sorted(shuffled[edges[i] : edges[i + 1]]) for i, name in enumerate(SPLITS)}
+
+
+def make_shard(folder: Path, settings: BuildSettings, task: Task, control: Control = SILENT) -> str:
+    """Simulate and write one shard, reporting between cases; returns its file name."""
+    pairs, names = [], []
+    patient: tuple[int, Patient] | None = None
+    for number, case in control.track(task.cases, f"Simulating {task.file}"):
+        if patient is None or patient[0] != number:
+            patient = number, _patient(settings, number)
+        draw = generator(settings.seed, "case", number, case)
+        made = simulate_case(patient[1], draw, settings.preset, settings.slices)
+        pairs += made
+        names += [patient[1].name] * len(made)
+    write_shard(folder / task.file, pairs, names)
+    return task.file
+
+
+def _work(
+    folder: Path, settings: BuildSettings, tasks: Sequence[Task], workers: int, control: Control
+) -> Iterator[str]:
+    if workers <= 1:
+        for number, task in enumerate(tasks):
+            part = control.part(number / len(tasks), (number + 1) / len(tasks))
+            yield make_shard(folder, settings, task, part)
+        return
+    # "spawn": forked copies of a process with numba threads can hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(tasks) or 1), mp_context=context) as pool:
+        futures = [pool.submit(make_shard, folder, settings, task) for task in tasks]
+        try:
+            for number, future in enumerate(futures):
+                control.report(number / len(futures), f"Simulating {len(futures)} shards")
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _patient(settings: BuildSettings, number: int) -> Patient:
+    if number < settings.phantoms:
+        seed = derive(settings.seed, "phantom", number) % 2**31
+        return phantom_patient(seed, settings.size, settings.pixel_mm)
+    return volume_patient(Path(settings.volumes[number - settings.phantoms]), settings.size, settings.pixel_mm)
+
+
+def _claim(folder: Path, settings: BuildSettings) -> None:
+    """Make the folder this build's own: another build's or other files are refused."""
+    for path in settings.volumes:
+        if not Path(path).exists():
+            raise InputError(f"There is no CT volume {path}.")
+    wanted = _settings_json(settings)
+    if (folder / "manifest.json").exists():
+        raise InputError(f"{folder} already holds a finished data set: choose another folder.")
+    known = read_json(folder / "build.json")
+    if known is None:
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"{folder} is not empty: choose a new folder for the data set.")
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_json(folder / "build.json", wanted)
+    elif known != wanted:
+        raise InputError(f"{folder} holds an interrupted build with other settings: choose another folder.")
+
+
+def _settings_json(settings: BuildSettings) -> dict[str, Any]:
+    content = json.loads(json.dumps(asdict(settings)))
+    content["volumes"] = [Path(path).name for path in settings.volumes]
+    content["sha256"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
+    return dict(content)
+
+
+def _describe(folder: Path, settings: BuildSettings, tasks: Sequence[Task]) -> dict[str, Any]:
+    import h5py
+
+    splits: dict[str, Any] = {name: {"patients": [], "count": 0, "shards": []} for name in SPLITS}
+    for task in tasks:
+        path = folder / task.file
+        with h5py.File(path, "r") as file:
+            count, patients = int(file["input"].shape[0]), json.loads(file.attrs["patients"])
+        split = splits[task.split]
+        split["count"] += count
+        split["patients"] = sorted({*split["patients"], *patients})
+        split["shards"].append(
+            {"file": task.file, "count": count, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        )
+    return splits

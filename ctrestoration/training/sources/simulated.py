@@ -1,0 +1,60 @@
+"""Metal artifacts simulated while training: nothing is stored, and no placement comes twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from ctrestoration.errors import InputError
+from ctrestoration.training.cases import Patient, phantom_patient, simulate_case, volume_patient
+from ctrestoration.training.config import SimulatedSource
+from ctrestoration.training.keys import Key
+from ctrestoration.training.sources import Sample
+
+
+class Simulated:
+    """Each sample puts freshly drawn implants into one of the patients and scans one slice.
+
+    Patients are made at their first use in each process and kept.
+
+    Raises:
+        InputError: neither phantoms nor volumes, or a volume that is not there.
+    """
+
+    def __init__(self, settings: SimulatedSource) -> None:
+        from ctrestoration.physics.presets import scanner_preset
+
+        if settings.phantoms + len(settings.volumes) == 0:
+            raise InputError("A simulated source needs phantoms or volumes: data...phantoms is 0 and volumes is empty.")
+        for path in settings.volumes:
+            if not path.exists():
+                raise InputError(f"There is no CT volume {path} (data...volumes).")
+        scanner_preset(settings.preset)  # an unknown one is refused now
+        self.settings = settings
+        self._patients: dict[int, Patient] = {}
+
+    def __len__(self) -> int:
+        return self.settings.count
+
+    def sample(self, key: Key) -> Sample:
+        """See `Source.sample`."""
+        draw = key.generator("case")
+        patient = self._patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
+        (pair,) = simulate_case(patient, draw, self.settings.preset, 1)
+        return {name: array[None] for name, array in pair.items()}
+
+    def fingerprint(self) -> str:
+        """Digest of the settings and of the size of each volume file."""
+        sizes = [path.stat().st_size for path in self.settings.volumes]
+        text = json.dumps([self.settings.model_dump(mode="json"), sizes], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def _patient(self, number: int) -> Patient:
+        if number not in self._patients:
+            size, pixel = self.settings.size, self.settings.pixel_mm
+            if number < self.settings.phantoms:
+                patient = phantom_patient(self.settings.first_seed + number, size, pixel)
+            else:
+                patient = volume_patient(self.settings.volumes[number - self.settings.phantoms], size, pixel)
+            self._patients[number] = patient
+        return self._patients[number]
