@@ -19,7 +19,7 @@ from ctrestoration.io.pairs import DamagedPairError, PairReader, verify_pairs, w
 from ctrestoration.jobs.durable import sha256_of  # noqa: E402
 from ctrestoration.training.dataset import BuildSettings, build_dataset, split_patients  # noqa: E402
 
-SMALL = BuildSettings(phantoms=3, cases=1, slices=1, size=32, pixel_mm=12.0, seed=4)
+SMALL = BuildSettings(phantoms=3, cases=1, slices=1, size=32, pixel_mm=10.0, seed=4)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_an_interrupted_build_goes_on_to_the_same_bits(built: Path, tmp_path: Pa
         build_dataset(folder, SMALL, control=Control(cancel=cancel))
     assert not (folder / "manifest.json").exists(), "an unfinished data set does not look finished"
     with pytest.raises(InputError, match="other settings"):
-        build_dataset(folder, BuildSettings(phantoms=4, cases=1, slices=1, size=32, pixel_mm=12.0))
+        build_dataset(folder, BuildSettings(phantoms=4, cases=1, slices=1, size=32, pixel_mm=10.0))
     build_dataset(folder, SMALL)
     for path in built.glob("*.h5"):
         assert sha256_of(path) == sha256_of(folder / path.name)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError
 from ctrestoration.implants import Plan, Rod, Screw, place
-from ctrestoration.implants.voxelize import head_center
+from ctrestoration.implants.rods import head_center
 from ctrestoration.io.pairs import Pair
 from ctrestoration.volume import AIR_HU, Grid, Volume
 

@@ -1,0 +1,101 @@
+"""The explanation of every key of a run file, written from its schema: `python -m ctrestoration.training.reference`.
+
+The text between the markers in docs/training.md is this module's output; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ctrestoration.training.runfile import json_schema
+
+BEGIN = "<!-- begin: written by python -m ctrestoration.training.reference docs/training.md -->"
+END = "<!-- end -->"
+
+
+def reference() -> str:
+    """Markdown: one table for each part of the run file."""
+    schema = json_schema()
+    definitions = schema["$defs"]
+    lines: list[str] = []
+    for title, node in _sections("", schema, definitions):
+        lines += [f"### {title}", "", node.get("description", "").split("\n")[0], ""]
+        lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
+        required = node.get("required", [])
+        for key, entry in node["properties"].items():
+            default = "**required**" if key in required else _default(entry)
+            cells = (f"`{key}`", _values(entry, definitions), default, entry.get("description", ""))
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def updated(text: str) -> str:
+    """A document with the part between the markers replaced by `reference()`."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
+
+
+def _sections(path: str, node: dict[str, Any], definitions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield (f"`{path}`" if path else "The run file"), node
+    for key, entry in node["properties"].items():
+        inner = f"{path}.{key}" if path else key
+        for option in _options(entry, definitions):
+            if "properties" in option:
+                tag = option["properties"].get("name", {}).get("const")
+                many = len(_options(entry, definitions)) > 1
+                # Sources and stages look alike wherever they stand: once is enough.
+                if key not in ("validation",) or path != "data":
+                    yield from _sections(f"{inner} (name: {tag})" if tag and many else inner, option, definitions)
+
+
+def _options(entry: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
+    if "$ref" in entry:
+        return [definitions[entry["$ref"].rsplit("/", 1)[1]]]
+    options = entry.get("oneOf") or entry.get("anyOf") or []
+    return [found for option in options for found in _options(option, definitions)]
+
+
+def _values(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "const" in entry:
+        return f"`{json.dumps(entry['const'])}`".replace('"', "")
+    if "enum" in entry:
+        return ", ".join(f"`{value}`" for value in entry["enum"])
+    if "$ref" in entry or "oneOf" in entry:
+        return "see below"
+    if "anyOf" in entry:
+        return " or ".join(dict.fromkeys(_values(option, definitions) for option in entry["anyOf"]))
+    kind = entry.get("type", "")
+    if kind == "array":
+        return "list"
+    names = {
+        "number": "number",
+        "integer": "whole number",
+        "string": "text",
+        "boolean": "`true`, `false`",
+        "null": "none",
+    }
+    return f"{names.get(kind, 'keys and values')}{_limits(entry)}"
+
+
+def _limits(entry: dict[str, Any]) -> str:
+    words = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    limits = [f"{sign} {entry[name]:g}" for name, sign in words.items() if name in entry]
+    return f" {', '.join(limits)}" if limits else ""
+
+
+def _default(entry: dict[str, Any]) -> str:
+    value = entry.get("default")
+    if isinstance(value, dict):
+        return "see below"
+    return "none" if value is None else f"`{json.dumps(value)}`".replace('"', "")
+
+
+if __name__ == "__main__":
+    document = Path(sys.argv[1])
+    document.write_text(updated(document.read_text(encoding="utf-8")), encoding="utf-8")
