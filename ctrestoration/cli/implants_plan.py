@@ -54,7 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     for screw in plan.screws:
         print(
             f"{screw.level} {screw.side:5} {screw.diameter_mm:g} x {screw.length_mm:.0f} mm  grade {screw.grade}  "
-            f"{screw.canal_mm:.1f} mm from the canal  {screw.transverse_deg:.0f} deg medial, {screw.sagittal_deg:.0f} caudal"
+            f"{screw.canal_mm:.1f} mm from the canal  "
+            f"{screw.transverse_deg:.0f} deg medial, {screw.sagittal_deg:.0f} caudal"
         )
     for warning in plan.warnings:
         print(f"! {warning}")

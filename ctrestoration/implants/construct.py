@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.control import SILENT, Control
 from ctrestoration.implants.devices import device_parts
-from ctrestoration.implants.mesh import Mesh, lathe, frame_along, require_closed, sweep
+from ctrestoration.implants.mesh import Mesh, frame_along, lathe, require_closed, sweep
 from ctrestoration.implants.plan import Plan, Rod, Screw
 from ctrestoration.implants.rods import centerline, head_center
 from ctrestoration.implants.screw import Thread, head, shaft
@@ -89,10 +89,10 @@ def loosening(plan: Plan, grid: Grid) -> NDArray[np.float32]:
     for screw in plan.screws:
         if screw.loosening_mm > 0:
             entry, target = np.asarray(screw.entry, dtype=np.float64), np.asarray(screw.target, dtype=np.float64)
-            sleeve = lathe(
-                [(0.0, screw.diameter_mm / 2 + screw.loosening_mm)] * 1
-                + [(screw.length_mm, screw.diameter_mm / 2 + screw.loosening_mm)]
-            )
+            radius = screw.diameter_mm / 2 + screw.loosening_mm
+            entry, target = np.asarray(screw.entry, dtype=np.float64), np.asarray(screw.target, dtype=np.float64)
+            radius = screw.diameter_mm / 2 + screw.loosening_mm
+            sleeve = lathe([(0.0, radius), (screw.length_mm, radius)])
             add(out, voxelize(sleeve.moved(frame_along(entry - target), target), grid))
     metal = place(plan, grid)
     return np.asarray(np.clip(out - sum(metal.values(), np.zeros_like(out)), 0, 1))

@@ -65,7 +65,7 @@ def require_closed(mesh: Mesh, name: str) -> None:
     bad = mesh.bad_edges()
     if bad:
         raise InputError(
-            f"{name} is not closed: {bad} of its edges do not join exactly two faces; close its holes before placing it."
+            f"{name} is not closed: {bad} of its edges do not join two faces; close its holes before placing it."
         )
 
 
@@ -150,8 +150,8 @@ def sweep(path: Vector, radius: float | Vector, around: int = 24, loop: bool = F
 
 def extrude(outline: Vector, low: float, high: float) -> Mesh:
     """A prism over a counter-clockwise outline (n, 2) that is star-shaped about its mean, z from low to high."""
-    flat = np.concatenate([np.asarray(outline, dtype=np.float64), np.zeros((len(outline), 1))], axis=1)
-    return rings(np.stack([flat + [0, 0, low], flat + [0, 0, high]]))
+    flat = np.asarray(outline, dtype=np.float64)
+    return rings(np.stack([np.column_stack([flat, np.full(len(flat), z)]) for z in (low, high)]))
 
 
 def strip(outer: Vector, inner: Vector, low: float, high: float) -> Mesh:
@@ -214,7 +214,7 @@ def write_mesh(meshes: Sequence[Mesh], path: str | Path) -> None:
     joined = vtkAppendPolyData()
     for mesh in meshes:
         joined.AddInputData(to_vtk(mesh))
-    writer = vtkSTLWriter() if path.suffix.lower() == ".stl" else vtkXMLPolyDataWriter()
+    writer: Any = vtkSTLWriter() if path.suffix.lower() == ".stl" else vtkXMLPolyDataWriter()
     if path.suffix.lower() == ".stl":
         writer.SetFileTypeToBinary()
         writer.SetHeader("CTRestoration implants, SPACE=LPS")

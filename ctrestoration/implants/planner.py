@@ -25,6 +25,7 @@ from ctrestoration.implants.bone import (
     bone_of,
     canal_from_mask,
     find_canal,
+    frame_from,
     lattice,
 )
 from ctrestoration.implants.catalogue import diameters_for, level_table, preset_for
@@ -148,7 +149,7 @@ class _Planner:
             if not level.complete:
                 raise _Refused(f"{level.note or 'it is incomplete'}; nothing is placed in a part of a vertebra")
             view = self.view(level)
-            axes = self._axes(view)
+            view, axes = self._axes(view)
         except (_Refused, InputError) as error:
             reason = str(error).removeprefix(f"{level.name}: ").rstrip(".")
             self.warnings.append(f"{level.name}: no screws: {reason}.")
@@ -244,8 +245,8 @@ class _Planner:
                 heights.append(1.9 * float(other.distance.max()))
         return float(np.median(heights))
 
-    def _axes(self, view: VertebraView) -> dict[Side, Axis]:
-        """Both pedicles' axes, in the frame turned so that its left-right axis runs through the two isthmuses."""
+    def _axes(self, view: VertebraView) -> tuple[VertebraView, dict[Side, Axis]]:
+        """Both pedicles' axes, their angles drawn together."""
         places, depth = lattice(view.bone, view.frame)
         table = level_table(view.name)
         prior = (table.transverse_deg, table.sagittal_deg)
@@ -259,14 +260,16 @@ class _Planner:
             else:
                 found[side] = axis
         if len(found) < 2:
-            return found
-        return _balanced(view.frame, found)
+            return view, found
+        # A crushed body says little about left and right: there the line through the isthmuses is the better axis.
+        frame = _straightened(view.frame, found) if view.collapsed else view.frame
+        return replace(view, frame=frame), _balanced(frame, found)
 
     def _screw(self, view: VertebraView, side: Side, axis: Axis) -> Screw:
         sign = 1 if side == "left" else -1
         usual = level_table(view.name).diameter_mm[0]
         settled = _settled(view, axis, sign, _NEAR_TURNS)
-        if 2 * _room(view, settled) < 0.8 * min(usual, axis.width):
+        if view.collapsed and 2 * _room(view, settled) < 0.8 * min(usual, axis.width):
             # A collapsed body leaves the way that its pedicle points to; look further up and down.
             settled = _settled(view, axis, sign, _FAR_TURNS)
         axis = settled
@@ -290,6 +293,8 @@ class _Planner:
         )  # fmt: skip
         if verdict.canal_mm < 0:
             raise _Refused("no path was found that stays out of the spinal canal")
+        if verdict.grade not in ("A", "B"):
+            raise _Refused(f"the best path found would breach the {verdict.side} wall by {verdict.breach_mm:.1f} mm")
         transverse, sagittal = view.frame.angles(sign, direction)
         screw = Screw(
             view.name, side, _point(entry), _point(target), size.diameter_mm, "Ti6Al4V", verdict.grade,
@@ -331,23 +336,23 @@ def _with_length(level: str, size: Size, path_mm: float) -> tuple[Size, float | 
     return size, None
 
 
+def _straightened(frame: Frame, found: dict[Side, Axis]) -> Frame:
+    """The frame turned about its up axis, so that left and right run through the two isthmuses."""
+    posterior = np.cross(frame.axes[:, 2], found["left"].isthmus - found["right"].isthmus)
+    length = float(np.linalg.norm(posterior))
+    return frame if length < 5 else frame_from(frame.origin, frame.axes[:, 2], posterior / length)
+
+
 def _balanced(frame: Frame, found: dict[Side, Axis]) -> dict[Side, Axis]:
     """Draw the two sides' angles together: measured apart, they differ by more than pedicles do."""
-    across = found["left"].isthmus - found["right"].isthmus
-    posterior = np.cross(frame.axes[:, 2], across)
-    straight = Frame(frame.origin, frame.axes)
-    if np.linalg.norm(posterior) > 5:
-        posterior = posterior / np.linalg.norm(posterior)
-        left = np.cross(posterior, frame.axes[:, 2])
-        straight = Frame(frame.origin, np.stack([left, posterior, frame.axes[:, 2]], axis=1))
-    angles = {side: straight.angles(1 if side == "left" else -1, axis.direction) for side, axis in found.items()}
+    angles = {side: frame.angles(1 if side == "left" else -1, axis.direction) for side, axis in found.items()}
     mean = np.mean(list(angles.values()), axis=0)
     apart = abs(angles["left"][0] - angles["right"][0])
     share = max(_TRANSVERSE_SYMMETRY, 1 - _APART_DEG / max(apart, 1e-6))
     out: dict[Side, Axis] = {}
     for side, axis in found.items():
         transverse = angles[side][0] + share * (mean[0] - angles[side][0])
-        direction = straight.direction(1 if side == "left" else -1, transverse, float(mean[1]))
+        direction = frame.direction(1 if side == "left" else -1, transverse, float(mean[1]))
         out[side] = replace(axis, direction=direction)
     return out
 
@@ -364,7 +369,7 @@ def _room(view: VertebraView, axis: Axis) -> float:
 def _settled(view: VertebraView, axis: Axis, sign: int, turns: tuple[tuple[float, float], ...]) -> Axis:
     """The axis moved and turned a little where that keeps the shaft farther from the walls.
 
-    Half the isthmus is enough: more clearance than that would only draw the axis into the body's middle.
+    What the level's largest screw needs is enough: more clearance would only draw the axis into the body's middle.
     """
     transverse, sagittal = view.frame.angles(sign, axis.direction)
     across = np.cross(axis.direction, view.frame.axes[:, 2])
@@ -375,8 +380,9 @@ def _settled(view: VertebraView, axis: Axis, sign: int, turns: tuple[tuple[float
     starts = np.array([axis.isthmus + u * across + v * over for u, v in shifts])
     directions = np.array([view.frame.direction(sign, transverse + a, sagittal + b) for a, b in turns])
     points = starts[:, None, None] + view.along[:, None] * directions[:, None]
-    room = np.minimum(view.bone.depth(points).min(axis=-1), 0.5 * min(axis.width, axis.height))
-    cost = 0.15 * np.linalg.norm(shifts, axis=1)[:, None] + 0.006 * (np.array(turns) ** 2).sum(axis=1)
+    enough = min(0.45 * min(axis.width, axis.height), 0.5 * level_table(view.name).diameter_mm[1] + 0.3)
+    room = np.minimum(view.bone.depth(points).min(axis=-1), enough)
+    cost = 0.1 * np.linalg.norm(shifts, axis=1)[:, None] + 0.02 * (np.array(turns) ** 2).sum(axis=1)
     best = np.unravel_index(int(np.argmax(room - cost)), room.shape)
     return replace(axis, isthmus=starts[best[0]], direction=directions[best[1]])
 

@@ -1,8 +1,8 @@
 """A threaded pedicle screw with its polyaxial head, as closed solids.
 
-Radius of the shaft at distance s from the tip and angle phi: core(s) + depth(s) * profile(s / pitch - phi / 2 pi), with a
-trapezoidal thread: crest 0.12 of the pitch, flanks to zero at +-0.30. Over the first 6 mm a factor t = 0..1 makes the
-tip: core * (0.35 + 0.65 t), depth * t.
+Radius of the shaft at distance s from the tip and angle phi: core(s) + depth(s) * profile(s / pitch - phi / 2 pi), with
+a trapezoidal thread: crest 0.12 of the pitch, flanks to zero at +-0.30. Over the first 6 mm a factor t = 0..1 makes
+the tip: core * (0.35 + 0.65 t), depth * t.
 """
 
 from __future__ import annotations
