@@ -87,6 +87,16 @@ def test_batch_and_threads_do_not_change_a_bit() -> None:
     assert np.array_equal(Projector(geometry, GRID).adjoint(together)[1], Projector(geometry, GRID).adjoint(alone[1]))
 
 
+def test_some_rays_alone_give_the_same_numbers() -> None:
+    geometry = GEOMETRIES[3]
+    images = np.random.default_rng(5).random((2, *GRID.shape), dtype=np.float32)
+    rays = np.random.default_rng(6).random((geometry.n_views, geometry.n_bins)) < 0.1
+    projector = Projector(geometry, GRID)
+    assert np.array_equal(projector.forward_rays(images, rays), projector.forward(images)[:, rays])
+    with pytest.raises(InputError, match="rays have shape"):
+        projector.forward_rays(images, rays[:3])
+
+
 def test_windows_differ_in_noise_but_not_in_level() -> None:
     geometry = GEOMETRIES[0]
     image = _disk(GRID, 25.0, (0.0, 0.0))

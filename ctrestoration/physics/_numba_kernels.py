@@ -110,62 +110,64 @@ def backproject(
 ) -> None:
     """Pixel-driven backprojection of one slice; kind 0 parallel, 1 flat fan, 2 curved fan. One thread a row.
 
-    Views are the middle loop and columns the inner one: a row of pixels reads neighboring bins of one view, which
-    stay in the first-level cache. Positions are float64 where they are made and float32 from then on.
+    `filtered` [view, bin + 4] has two zeros at either end and `first` counts them in. Views are the middle loop and
+    columns the inner one: a row of pixels reads neighboring bins of one view, which stay in the first-level cache.
     """
-    n_views, n_bins = filtered.shape
     for row in numba.prange(out.shape[0]):
         totals = np.zeros(out.shape[1], dtype=np.float32)
-        for view in range(n_views):
-            c, s = cosines[view], sines[view]
-            bins = filtered[view]
+        for view in range(filtered.shape[0]):
+            c, s, bins = cosines[view], sines[view], filtered[view]
             if kind == 0:
-                _add_parallel(totals, bins, n_bins, first + 1.0 + y[row] * s * per_pitch, x, c * per_pitch)
+                _add_parallel(totals, bins, first + y[row] * s * per_pitch, x, c * per_pitch)
             elif kind == 1:
-                _add_flat(totals, bins, n_bins, first + 1.0, x, y[row], c, s, distance, per_pitch, power)
+                _add_flat(totals, bins, first, x, y[row], c, s, distance, per_pitch, power)
             else:
-                _add_arc(totals, bins, n_bins, first + 1.0, x, y[row], c, s, distance, per_pitch)
+                _add_arc(totals, bins, first, x, y[row], c, s, distance, per_pitch)
         out[row] = totals
 
 
-@numba.njit(cache=True, inline="always")
-def _read(bins: NDArray, n_bins: int, position: float) -> np.float32:
-    """Linear interpolation at a position shifted by one bin, so that truncation is rounding down; 0 outside."""
-    place = int(position)
-    low = place - 1
-    if position < 1.0 or low >= n_bins - 1:
-        return np.float32(0.0)
-    share = np.float32(position - place)
-    return bins[low] + share * (bins[low + 1] - bins[low])
-
-
-@numba.njit(cache=True)
-def _add_parallel(totals: NDArray, bins: NDArray, n_bins: int, start: float, x: NDArray, slope: float) -> None:
+@numba.njit(cache=True, fastmath=_REORDER, error_model="numpy")
+def _add_parallel(totals: NDArray, bins: NDArray, start: float, x: NDArray, slope: float) -> None:
+    top = bins.shape[0] - 2.0
     for column in range(totals.shape[0]):
-        totals[column] += _read(bins, n_bins, start + x[column] * slope)
+        place = min(max(start + x[column] * slope, 0.0), top)  # beyond either end lies a zero
+        low = np.int32(place)
+        share = np.float32(place - low)
+        totals[column] += bins[low] + share * (bins[low + 1] - bins[low])
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=_REORDER, error_model="numpy")
 def _add_flat(
-    totals: NDArray, bins: NDArray, n_bins: int, first: float, x: NDArray, y: float,
+    totals: NDArray, bins: NDArray, first: float, x: NDArray, y: float,
     c: float, s: float, distance: float, per_pitch: float, power: int,
 ) -> None:  # fmt: skip
+    top = bins.shape[0] - 2.0
+    across, along = y * s, distance + y * c
+    scale = distance * per_pitch
     for column in range(totals.shape[0]):
-        inverse = distance / (distance - x[column] * s + y * c)
-        value = _read(bins, n_bins, first + (x[column] * c + y * s) * inverse * per_pitch)
-        weight = np.float32(inverse * inverse if power == 2 else inverse)
-        totals[column] += weight * value
+        inverse = 1.0 / (along - x[column] * s)
+        place = min(max(first + (x[column] * c + across) * (scale * inverse), 0.0), top)
+        low = np.int32(place)
+        share = np.float32(place - low)
+        weight = np.float32(distance * inverse)
+        if power == 2:
+            weight *= weight
+        totals[column] += weight * (bins[low] + share * (bins[low + 1] - bins[low]))
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath=_REORDER, error_model="numpy")
 def _add_arc(
-    totals: NDArray, bins: NDArray, n_bins: int, first: float, x: NDArray, y: float,
+    totals: NDArray, bins: NDArray, first: float, x: NDArray, y: float,
     c: float, s: float, distance: float, per_pitch: float,
 ) -> None:  # fmt: skip
+    top = bins.shape[0] - 2.0
     for column in range(totals.shape[0]):
         across, along = x[column] * c + y * s, distance - x[column] * s + y * c
-        value = _read(bins, n_bins, first + np.arctan2(across, along) * per_pitch)
-        totals[column] += np.float32(1.0 / (across * across + along * along)) * value
+        place = min(max(first + np.arctan2(across, along) * per_pitch, 0.0), top)
+        low = np.int32(place)
+        share = np.float32(place - low)
+        weight = np.float32(1.0 / (across * across + along * along))
+        totals[column] += weight * (bins[low] + share * (bins[low + 1] - bins[low]))
 
 
 @numba.njit(cache=True, parallel=True, fastmath={"contract", "reassoc", "nsz", "arcp"})

@@ -79,7 +79,7 @@ def backproject(
     out: NDArray[np.float32],
 ) -> None:
     """See `_numba_kernels.backproject`."""
-    n_bins = filtered.shape[1]
+    top = filtered.shape[1] - 2.0
     total = np.zeros(out.shape)
     for values, c, s in zip(filtered, cosines, sines, strict=True):
         across = x[None, :] * c + y[:, None] * s
@@ -92,12 +92,9 @@ def backproject(
                 place, weight = across / u, 1.0 / u**power
             else:
                 place, weight = np.arctan2(across, along), 1.0 / (across**2 + along**2)
-        position = first + place * per_pitch
-        low = np.floor(position).astype(np.intp)
-        inside = (low >= 0) & (low < n_bins - 1)
-        low[~inside] = 0
-        share = position - low
-        total += np.where(inside, weight * (values[low] * (1.0 - share) + values[low + 1] * share), 0.0)
+        position = np.clip(first + place * per_pitch, 0.0, top)
+        low = position.astype(np.intp)
+        total += weight * (values[low] + (position - low) * (values[low + 1] - values[low]))
     out[...] = total
 
 

@@ -18,6 +18,9 @@ from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid
 from ctrestoration.physics.kernels import kernels
 
 Mode = Literal["exact", "odl-compat"]
+_PAD = 2
+"""Zero bins at either end of a view, which every place outside the detector reads."""
+
 WINDOWS = ("ram-lak", "shepp-logan", "cosine", "hamming", "hann")
 
 
@@ -156,11 +159,12 @@ def _backproject(filtered: NDArray[np.float32], geometry: Geometry, grid: ImageG
     x, y = grid.coordinates()
     kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
     distance = getattr(geometry, "source_distance", 1.0)
-    first = 0.5 * (geometry.n_bins - 1) - geometry.offset
+    first = 0.5 * (geometry.n_bins - 1) - geometry.offset + _PAD
     power = 1 if mode == "odl-compat" else 2
     out = np.empty(grid.shape, dtype=np.float32)
     angles = geometry.angles
+    padded = np.pad(filtered, ((0, 0), (_PAD, _PAD)))
     kernels().backproject(
-        filtered, np.cos(angles), np.sin(angles), x, y, kind, distance, first, 1.0 / _pitch(geometry), power, out
+        padded, np.cos(angles), np.sin(angles), x, y, kind, distance, first, 1.0 / _pitch(geometry), power, out
     )
     return out

@@ -54,11 +54,36 @@ class Projector:
 
             return project(images, self)
         stack, lead = self._stack(images, self.grid.shape, "image")
-        out = np.empty((len(stack), len(self.steps)), dtype=np.float32)
+        out = self._project(stack, self.steps, self.ranges)
+        return out.reshape(*lead, self.geometry.n_views, self.geometry.n_bins)
+
+    def forward_rays(self, images: NDArray[Any], rays: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Line integrals along some rays only, the same numbers as `forward(images)[..., rays]`.
+
+        Args:
+            images: [..., row, column].
+            rays: bool [view, bin], which ones.
+
+        Returns:
+            float32 [..., ray].
+
+        Raises:
+            InputError: images or rays of another shape than grid and geometry.
+        """
+        stack, lead = self._stack(images, self.grid.shape, "image")
+        if rays.shape != (self.geometry.n_views, self.geometry.n_bins):
+            raise InputError(f"The rays have shape {rays.shape}, the geometry has {self.geometry.n_views} views.")
+        chosen = rays.ravel()
+        return self._project(stack, self.steps[chosen], self.ranges[chosen]).reshape(*lead, -1)
+
+    def _project(
+        self, stack: NDArray[np.float32], steps: NDArray[np.float64], ranges: NDArray[np.int32]
+    ) -> NDArray[np.float32]:
+        out = np.empty((len(stack), len(steps)), dtype=np.float32)
         columns = np.pad(stack, ((0, 0), (0, 0), (PAD, PAD)))
         rows = np.pad(np.ascontiguousarray(stack.transpose(0, 2, 1)), ((0, 0), (0, 0), (PAD, PAD)))
-        self._kernels().forward(rows, columns, self.steps, self.ranges, out)
-        return out.reshape(*lead, self.geometry.n_views, self.geometry.n_bins)
+        self._kernels().forward(rows, columns, steps, ranges, out)
+        return out
 
     def adjoint(self, sinograms: Any) -> Any:
         """The exact transpose of `forward`.

@@ -142,14 +142,11 @@ def simulate_metal(
     sinogram, trace = np.empty(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
     image, reference = np.empty_like(axial.array), np.empty_like(axial.array)
     for z in control.track(slices, "Simulating the scan"):
-        metal = {name: f[z] for name, f in fractions.items() if (f[z] > TRACE_FRACTION).any()}
-        clean = scan.measure(axial.array[z], {}, (seed, z))[0]
+        metal = {name: np.where(f[z] > TRACE_FRACTION, f[z], 0.0) for name, f in fractions.items()}
+        metal = {name: f for name, f in metal.items() if f.any()}
+        clean, sinogram[z], trace[z] = scan.measure(axial.array[z], metal, (seed, z))
         reference[z] = scan.reconstruct(clean)
-        if metal:
-            sinogram[z], trace[z] = scan.measure(axial.array[z], metal, (seed, z))
-            image[z] = scan.reconstruct(sinogram[z])
-        else:
-            sinogram[z], image[z] = clean, reference[z]
+        image[z] = scan.reconstruct(sinogram[z]) if metal else reference[z]
     total = sum(fractions.values(), np.zeros(axial.grid.shape, dtype=np.float32))
     facts = {**asdict(settings), "seed": seed, "materials": sorted(metals), "version": __version__}
     facts["geometry"] = scan.geometry.to_dict()
@@ -182,32 +179,47 @@ class _Scan:
 
     def measure(
         self, hu: NDArray[np.float32], metal: Mapping[str, NDArray[np.float32]], key: tuple[int, int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Water-corrected noisy line integrals [view, bin] and the metal trace of one slice."""
-        tissue = np.float32(1.0) - sum(metal.values(), np.zeros(hu.shape, dtype=np.float32))
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+        """Water-corrected noisy line integrals [view, bin] without and with metal, and the metal trace of one slice.
+
+        Rays that meet no metal are the same in both scans, to the photon, unless a scatter kernel couples them.
+        """
         water, bone = tissues(hu, self.settings.mu_water)
-        maps = np.stack(
-            [water * tissue, bone * tissue, *(np.where(f > TRACE_FRACTION, f, 0.0) for f in metal.values())]
-        )
-        projections = self.projector.forward(maps)
-        integrals = {"water": projections[0], "cortical bone": projections[1]}
-        trace: NDArray[np.bool_] = np.asarray((projections[2:] > 0).any(axis=0))
-        edge = trace & ~_inner(trace)
-        for name, path in zip(metal, projections[2:], strict=True):
+        projections = self.projector.forward(np.stack([water, bone, *metal.values()]))
+        clean = self._detect({"water": projections[0], "cortical bone": projections[1]}, (*key, 0))
+        trace = np.asarray((projections[2:] > 0).any(axis=0))
+        if not metal:
+            return clean, clean, trace
+        # Scattered photons reach rays beside the metal, too: with a scatter kernel every ray is computed again.
+        rays = np.ones_like(trace) if self.settings.scatter_ratio > 0 else trace
+        shape = trace.shape if self.settings.scatter_ratio > 0 else (int(trace.sum()),)
+        tissue_gone = sum(metal.values(), np.zeros(hu.shape, dtype=np.float32))
+        gone = self.projector.forward_rays(np.stack([water * tissue_gone, bone * tissue_gone]), rays)
+        edge = (trace & ~_inner(trace))[rays]
+        part = projections[:, rays]
+        integrals = {"water": part[0] - gone[0], "cortical bone": part[1] - gone[1]}
+        for name, path in zip(metal, part[2:], strict=True):
             softened = np.where(edge, path / np.float32(self.settings.metal_edge), path)
             integrals[name] = softened * np.float32(material(name).attenuation(REFERENCE_KEV)[0])
+        shaped = {name: values.reshape(shape) for name, values in integrals.items()}
+        shaded = clean.copy()
+        shaded[rays] = self._detect(shaped, (*key, 1)).ravel()
+        return clean, shaded, trace
+
+    def _detect(self, integrals: Mapping[str, NDArray[np.float32]], key: tuple[int, ...]) -> NDArray[np.float32]:
+        """Water-corrected line integrals, with noise, of the materials' line integrals at 70 keV."""
         ideal = polychromatic(integrals, self.beam)
-        noisy = ideal
-        if self.settings.photons is not None:
-            noisy = detected(
+        settings = self.settings
+        if settings.photons is not None:
+            ideal = detected(
                 ideal,
-                self.settings.photons,
-                self.settings.scatter,
+                settings.photons,
+                settings.scatter,
                 key,
-                scatter_ratio=self.settings.scatter_ratio,
-                electronic=self.settings.electronic_noise,
+                scatter_ratio=settings.scatter_ratio,
+                electronic=settings.electronic_noise,
             )
-        return self.correct(noisy), trace
+        return self.correct(ideal)
 
     def reconstruct(self, sinogram: NDArray[np.float32]) -> NDArray[np.float32]:
         """HU of one slice."""
