@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -96,15 +97,16 @@ class Loader:
         """
         done = 0
         while done < len(keys):
+            iterator = iter(self._open(keys[done:]))
             try:
-                for batch, skipped in self._open(keys[done:]):
+                for batch, skipped in iterator:
                     self._count(skipped)
                     yield batch
                     done += 1
             except RuntimeError as error:
                 if not _KILLED.search(str(error)):
                     raise
-                self._after_kill(str(error))
+                self._after_kill(_how_it_died(iterator, str(error)))
 
     def _open(self, keys: Sequence[Sequence[Key]]) -> DataLoader[Any]:
         extra: dict[str, Any] = {"prefetch_factor": 4} if self.workers else {}
@@ -135,11 +137,20 @@ class Loader:
             raise OutOfMemoryError(f"Loader processes were killed twice ({reason.splitlines()[0]}) {memory}: {advice}.")
         self._retried = True
         self._warn(
-            f"{reason.splitlines()[0]} Probably memory ran out {memory}; going on with {fewer} loader processes, "
+            f"{reason} Probably memory ran out {memory}; going on with {fewer} loader processes, "
             f"the order of the samples stays. To avoid this, {advice}.",
             {"workers": fewer},
         )
         self.workers = fewer
+
+
+def _how_it_died(iterator: Any, said: str) -> str:
+    """One sentence with the process and its signal, which PyTorch's message does not always name."""
+    for worker in getattr(iterator, "_workers", []):
+        code = worker.exitcode
+        if code is not None and code < 0:
+            return f"The loader worker (process {worker.pid}) was killed by {signal.Signals(-code).name}."
+    return said.splitlines()[0]
 
 
 def _memory_text() -> str:
