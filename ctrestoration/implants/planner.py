@@ -73,6 +73,10 @@ class VertebraView:
         return np.where(depth > 0, np.maximum(outline, depth), outline)
 
 
+Views = dict[tuple[str, Side], tuple[VertebraView, Vector]]
+"""(level, side) -> the vertebra and the pedicle's isthmus, LPS mm."""
+
+
 class _Refused(Exception):  # noqa: N818 - a finding, turned into a sentence of the plan
     """A vertebra or side that gets no screw, with the reason."""
 
@@ -101,6 +105,18 @@ def plan_screws(
         InputError: a level that was not found, an unknown mode, labels without vertebrae.
         Cancelled: where the control asks to stop.
     """
+    return plan_with_views(spine, levels=levels, mode=mode, rods=rods, control=control)[0]
+
+
+def plan_with_views(
+    spine: SpineSegmentation | LabelMap,
+    *,
+    levels: Sequence[str] | None = None,
+    mode: Mode = "clinical",
+    rods: bool = True,
+    control: Control = SILENT,
+) -> tuple[Plan, Views]:
+    """As `plan_screws`, with what is needed to judge other screws in the same pedicles."""
     if mode not in MODES:
         raise InputError(f"Unknown planning mode {mode!r}: choose one of {', '.join(MODES)}.")
     segmentation = _segmentation(spine, control.part(0.0, 0.1))
@@ -123,7 +139,7 @@ def plan_screws(
     )  # fmt: skip
     problems = [text for text in construct_problems(plan) if text not in plan.warnings]
     control.report(1.0, "Planning screws")
-    return replace(plan, warnings=(*plan.warnings, *problems))
+    return replace(plan, warnings=(*plan.warnings, *problems)), planner.views
 
 
 def _segmentation(spine: SpineSegmentation | LabelMap, control: Control) -> SpineSegmentation:
@@ -141,6 +157,7 @@ class _Planner:
         self.spine = spine
         self.mode = mode
         self.warnings: list[str] = []
+        self.views: Views = {}
         self._bones: dict[int, Bone | None] = {}
 
     def level(self, level: SpineLevel) -> list[Screw]:
@@ -301,6 +318,7 @@ class _Planner:
             round(verdict.breach_mm, 2), verdict.side, round(verdict.canal_mm, 2), round(transverse, 1),
             round(sagittal, 1), round(axis.width, 1), preset.core_ratio, preset.pitch_mm,
         )  # fmt: skip
+        self.views[view.name, side] = (view, axis.isthmus)
         self._remark(screw, size.narrow, transverse, sagittal)
         return screw
 
@@ -421,7 +439,7 @@ def _touch(bone: Bone, other: Bone, frame: Frame) -> bool:
         axis=-1,
     )
     world = frame.world(local)
-    return bool((np.minimum(bone.depth(world), 1) + np.minimum(other.depth(world), 1) > -1.0).all(axis=-1).mean() > 0.5)
+    return bool((np.maximum(bone.depth(world), other.depth(world)) > -1.0).all(axis=-1).mean() > 0.5)
 
 
 def _apart(screws: list[Screw], warnings: list[str]) -> list[Screw]:
