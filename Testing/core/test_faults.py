@@ -574,7 +574,7 @@ def test_fault_09_loader_worker_killed(tmp_path: Path) -> None:
     for name, workers, fault in (("plain", 0, _sound_source), ("killed", 2, _killed_worker)):
         root = tmp_path / name / "run"
         runs.new_run(root, data__validation=None, data__workers=workers)
-        assert runs.train(root, fault) == 0
+        assert runs.train(root, fault, fresh=workers > 0) == 0
         results.append(runs.result(root))
     (said,) = [event for event in runs.events(root, "warning") if "loader worker" in event["message"]]
     assert "SIGKILL" in said["message"]

@@ -103,16 +103,17 @@ def context() -> Any:
     return server
 
 
-def start(root: Path, fault: Fault | None = None) -> Any:
-    """Start a child."""
-    process = context().Process(target=child, args=(root, fault))
+def start(root: Path, fault: Fault | None = None, fresh: bool = False) -> Any:
+    """Start a child; a fresh one for loader processes, whose end a child of the server notices only seconds later."""
+    made = multiprocessing.get_context("spawn") if fresh else context()
+    process = made.Process(target=child, args=(root, fault))
     process.start()
     return process
 
 
-def train(root: Path, fault: Fault | None = None) -> int:
+def train(root: Path, fault: Fault | None = None, fresh: bool = False) -> int:
     """Run a child to its end; its exit code, negative for a signal."""
-    process = start(root, fault)
+    process = start(root, fault, fresh)
     process.join(120)
     assert process.exitcode is not None, "the training hangs"
     return int(process.exitcode)

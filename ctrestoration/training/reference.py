@@ -28,7 +28,8 @@ def reference() -> str:
         required = node.get("required", [])
         for key, entry in node["properties"].items():
             default = "**required**" if key in required else _default(entry)
-            cells = (f"`{key}`", _values(entry, definitions), default, entry.get("description", ""))
+            meaning = entry.get("description") or _meaning(entry, definitions)
+            cells = (f"`{key}`", _values(entry, definitions), default, meaning)
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         lines.append("")
     return "\n".join(lines)
@@ -59,6 +60,12 @@ def _options(entry: dict[str, Any], definitions: dict[str, Any]) -> list[dict[st
         return [definitions[entry["$ref"].rsplit("/", 1)[1]]]
     options = entry.get("oneOf") or entry.get("anyOf") or []
     return [found for option in options for found in _options(option, definitions)]
+
+
+def _meaning(entry: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """The first sentence of the part that an entry refers to."""
+    options = _options(entry, definitions)
+    return str(options[0].get("description", "")).split("\n")[0] if options else ""
 
 
 def _values(entry: dict[str, Any], definitions: dict[str, Any]) -> str:

@@ -1,0 +1,223 @@
+"""The engine's parts, and what a run file promises: same bits for any loader, early stopping, averages, documents."""
+
+from __future__ import annotations
+
+import doctest
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("yaml", reason="training needs PyYAML")
+
+from core import training_children as runs  # noqa: E402
+
+from ctrestoration.cli.main import main  # noqa: E402
+from ctrestoration.errors import InputError  # noqa: E402
+from ctrestoration.jobs.reader import Watcher  # noqa: E402
+from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
+from ctrestoration.training import hardware, keys, preview, randomness, reference, schedule  # noqa: E402
+from ctrestoration.training.config import HardwareConfig, ScheduleConfig  # noqa: E402
+from ctrestoration.training.hardware import Choices  # noqa: E402
+from ctrestoration.training.launch import open_run  # noqa: E402
+from ctrestoration.training.ranks import Ranks  # noqa: E402
+from ctrestoration.training.runfile import json_schema, load_config  # noqa: E402
+from ctrestoration.training.update import Updater, make_optimizers  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("module", [keys, schedule])
+def test_examples_in_docstrings(module: Any) -> None:
+    assert doctest.testmod(module).failed == 0
+
+
+def test_the_document_explains_the_present_schema() -> None:
+    text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+    assert text == reference.updated(text), "run python -m ctrestoration.training.reference docs/training.md"
+    for node in [json_schema(), *json_schema()["$defs"].values()]:
+        for key, entry in node["properties"].items():
+            assert entry.get("description") or "$ref" in entry or key == "name", f"{key} has no description"
+
+
+def test_the_example_run_file_is_valid_and_the_one_in_the_document() -> None:
+    path = ROOT / "docs" / "examples" / "unet.yaml"
+    assert load_config(path).data.train.folder == path.parent / "pairs"  # type: ignore[union-attr]
+    body = path.read_text().split("\n", 2)[2]
+    indented = "".join(f"   {line}\n" for line in body.splitlines())
+    assert indented in (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+
+
+def test_the_resolved_run_file_reads_as_itself(tmp_path: Path) -> None:
+    run = runs.new_run(tmp_path / "run")
+    assert open_run(run.root)[1] == runs.tiny()
+    assert open_run(run.root)[1].digest() == runs.tiny().digest()
+
+
+def test_overrides_and_their_mistakes(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(runs.tiny().to_yaml())
+    assert load_config(path, ["optim.lr=3.0e-4", "ema=null"]).optim.lr == 3e-4
+    for wrong, said in (
+        ("optim.lr", "key=value"),
+        ("seed.x=1", "has no keys"),
+        ("optim.lr=fast", "--set optim.lr=fast"),
+    ):
+        with pytest.raises(InputError, match=said):
+            load_config(path, [wrong])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [1", "run.yaml:1: not valid YAML"),
+        ("- 1\n", "key: value"),
+        ("seed: 1\nseed: 2\n", "run.yaml:2: seed stands here a second time"),
+        ("!!python/object/apply:os.system ['true']", "not valid YAML"),
+        (
+            "schema_version: 1\nmethod: {name: superviced}\n",
+            "allowed are 'adversarial', 'supervised' \\(did you mean superv",
+        ),
+    ],
+)
+def test_files_that_are_no_run_files(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        load_config(path)
+
+
+def test_no_two_keys_share_randomness() -> None:
+    assert keys.derive("a", "bc") != keys.derive("ab", "c")
+    assert keys.derive(1) != keys.derive("1")
+    assert sorted(keys.order(1, "main", 0, 50)) == list(range(50))
+    assert keys.order(1, "main", 0, 50) != keys.order(1, "main", 1, 50)
+
+
+def test_global_random_states_come_back() -> None:
+    randomness.seed_everything(3)
+    np.random.standard_normal()  # noqa: NPY002
+    state = randomness.capture()
+    first = (torch.rand(3).tolist(), np.random.standard_normal(3).tolist())  # noqa: NPY002
+    randomness.restore(state)
+    assert (torch.rand(3).tolist(), np.random.standard_normal(3).tolist()) == first  # noqa: NPY002
+
+
+def test_schedules() -> None:
+    cosine = ScheduleConfig(name="cosine", minimum=0.1)
+    values = [schedule.factor(cosine, step, 10, 2) for step in (0, 10, 20)]
+    assert values == pytest.approx([1.0, 0.55, 0.1])
+    steps = ScheduleConfig(name="step", milestones=(1, 2), factor=0.1)
+    assert [schedule.factor(steps, step, 10, 3) for step in (0, 10, 20)] == pytest.approx([1, 0.1, 0.01])
+    assert schedule.factor(ScheduleConfig(warmup_steps=4), 0, 10, 3) == 0.25
+
+
+def test_the_loader_processes_do_not_matter_and_early_stopping_ends_a_stage(tmp_path: Path) -> None:
+    roots = [tmp_path / "none", tmp_path / "two"]
+    for root, workers in zip(roots, (0, 2), strict=True):
+        changes = {"validation__metric": "rmse_hu", "validation__patience": 1, "data__workers": workers}
+        runs.new_run(root, **changes, optim__lr=1.0, method__stages__pretrain_g__epochs=5)
+        assert runs.train(root, fresh=workers > 0) == 0
+    assert runs.result(roots[0]) == runs.result(roots[1])
+    stages = [record["stage"] for record in runs.numbers(roots[0]) if record["kind"] == "val"]
+    assert stages.count("pretrain_g") < 5
+
+
+def test_weights_of_a_run_are_those_of_its_best_checkpoint(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root)
+    assert runs.train(root) == 0
+    best = runs.status(root)["best"]
+    content = torch.load(root / "checkpoints" / f"step_{best['step']:07d}.pt", weights_only=True)
+    assert runs.digest(content["averages"]["g"]) == runs.digest(runs.load_file(root / "weights" / "g.safetensors"))
+    card = (root / "weights" / "g.md").read_text()
+    assert "not a medical device" in card
+    assert f"{best['value']:.4g}" in card
+    assert len(list((root / "checkpoints").glob("*.pt"))) <= 3
+    pictures = sorted((root / "previews").glob("*.png"))
+    assert len(pictures) == 2
+    watcher = Watcher(RunDirectory(root)).poll()
+    assert [record["seq"] for record in watcher.metrics] == list(range(len(watcher.metrics)))
+    assert watcher.state == "done"
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = runs.new_run(tmp_path / "run")
+    run.status.write_text(json.dumps({"state": "done"}))
+    assert main(["resume", str(run.root)]) == 0
+    assert "finished" in capsys.readouterr().err
+    assert main(["resume", str(tmp_path)]) == 2
+
+
+def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
+    config = runs.tiny(method={"name": "supervised", "loss": "mse", "network": {"widths": [2, 4], "norm": "none"}})
+    method = config.method.create(config)
+    stage = method.stages[0]
+    batch = _batch(4)
+    weights = []
+    for micro_batches in (1, 2, 4):
+        torch.manual_seed(0)
+        parts = method.build(config)
+        make_optimizers(parts, stage, config.optim, CPU)
+        updater = Updater(method, parts, config.optim, Choices("fp32", False, {}), Ranks(), CPU)
+        for _ in range(3):
+            updater.step(stage, batch, micro_batches, 1.0)
+        weights.append(torch.cat([p.detach().flatten() for p in parts.modules["g"].parameters()]))
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
+    assert torch.allclose(weights[0], weights[2], atol=1e-5)
+
+
+def test_frozen_parameters_do_not_move() -> None:
+    frozen = {"name": "supervised", "stages": {"main": {"frozen": ["g.down.*"]}}, "network": {"widths": [2, 4]}}
+    config = runs.tiny(method=frozen)
+    method = config.method.create(config)
+    parts = method.build(config)
+    before = {name: p.detach().clone() for name, p in parts.modules["g"].named_parameters()}
+    make_optimizers(parts, method.stages[0], config.optim, CPU)
+    updater = Updater(method, parts, config.optim, Choices("fp32", False, {}), Ranks(), CPU)
+    for _ in range(2):
+        updater.step(method.stages[0], _batch(2), 1, 1.0)
+    for name, parameter in parts.modules["g"].named_parameters():
+        assert torch.equal(before[name], parameter) is name.startswith("down."), name
+
+
+def _batch(count: int) -> Any:
+    draw = torch.Generator().manual_seed(1)
+    image = 100 * torch.randn(count, 1, 8, 8, generator=draw)
+    return {"input": image, "target": 0.5 * image, "metal": torch.zeros_like(image), "index": torch.arange(count)}
+
+
+def test_an_auto_is_decided_by_measurement_once() -> None:
+    seconds = {("fp32", False): 1.0, ("fp32", True): 0.99, ("bf16", False): 0.5, ("bf16", True): 0.6}
+    asked = HardwareConfig(precision="auto", channels_last="auto", deterministic=False)
+    chosen = hardware.decide(asked, lambda precision, layout: seconds[precision, layout], CPU)
+    assert (chosen.precision, chosen.channels_last) == ("bf16", False)
+    assert "bf16 channels_last" in chosen.reasons["seconds"]
+    layout = HardwareConfig(channels_last="auto", deterministic=False)
+    close = hardware.decide(layout, lambda precision, layout: seconds[precision, layout], CPU)
+    assert close.channels_last is False, "one percent is noise"
+    fixed = hardware.decide(HardwareConfig(precision="auto"), lambda *_: 1 / 0, CPU)
+    assert fixed.precision == "fp32", "a deterministic run does not time"
+
+
+def test_previews_have_a_fixed_window(tmp_path: Path) -> None:
+    image = np.array([[-500, -160, 40, 240, 3000]], dtype=np.float32)
+    gray = preview.picture([[image, image]], (-160, 240))
+    assert gray[0, :5].tolist() == [0, 0, 128, 255, 255]
+    preview.write_png(tmp_path / "a.png", gray)
+    pillow = pytest.importorskip("PIL.Image", reason="an independent reader of PNG")
+    assert np.array_equal(np.asarray(pillow.open(tmp_path / "a.png")), gray)
+
+
+def test_bad_combinations_are_refused() -> None:
+    for changes, said in (
+        ({"data__micro_batches": 3}, "multiple"),
+        ({"preview__window": [5, 5]}, "rise"),
+        ({"data__validation": None, "validation__patience": 2}, "needs validation data"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            runs.tiny(**changes)
