@@ -117,7 +117,7 @@ def _construct(story: Story) -> Section:
         png = figures.overlay(volume.array, shapes, cut, volume.grid.spacing, window, title)
         pictures.append(Picture(png, f"{cut.plane.capitalize()}: outline of the planned metal on the clean CT."))
     rows = "".join(
-        f"<tr><td>{html.escape(screw.level)} {screw.side}</td><td>{screw.diameter_mm:g} x {screw.length_mm:g} mm</td>"
+        f"<tr><td>{html.escape(screw.level)} {screw.side}</td><td>{screw.diameter_mm:g} x {screw.length_mm:.0f} mm</td>"
         f"<td>{screw.grade or '-'}</td><td>{'-' if screw.breach_mm is None else f'{screw.breach_mm:.1f} mm'}</td></tr>"
         for screw in story.plan.screws
     )
@@ -128,6 +128,8 @@ def _construct(story: Story) -> Section:
         + (f"<ul>{warnings}</ul>" if warnings else "")
     )
     text = "Entry, target and size of every screw follow from the shape of its own pedicle; rods join the heads."
+    if all(screw.grade is None for screw in story.plan.screws):
+        text = "A typical construct in the typical place beside the canal; see the notes below the table."
     return Section("2. Plan and construct", text, pictures, body)
 
 

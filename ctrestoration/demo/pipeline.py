@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,11 +129,16 @@ def _patient(ct: Volume, control: Control) -> Anatomy:
     from ctrestoration.anatomy.spine import choose_lumbar_slab, segment_spine
 
     whole = ct.axial()
-    start, stop, sentence = choose_lumbar_slab(whole, thickness_mm=SLAB_MM, control=control.part(0.0, 0.5))
+    start, stop, sentence = choose_lumbar_slab(whole, thickness_mm=SLAB_MM, control=control.part(0.0, 0.2))
     (_, rows, columns) = whole.grid.shape
     grid = whole.grid.crop((start, 0, 0), (stop, rows, columns))
     slab = Volume(whole.array[start:stop], grid, ct.name, {**ct.provenance, "slab": sentence})
-    spine = segment_spine(slab, control=control.part(0.5, 1.0))
+    # The whole CT is segmented, because the sacrum that names the levels lies outside the slab.
+    spine = segment_spine(whole, control=control.part(0.2, 0.6))
+    if spine.above_sacrum is not None and spine.method == "fallback":
+        spine = segment_spine(whole, named=(spine.above_sacrum, "L5"), control=control.part(0.6, 1.0))
+        sentence += " The vertebra on the sacrum is taken for L5, as in most people."
+    spine = spine.cropped(start, stop)
     metal = segment_metal(slab)
     already = ""
     if metal.mask.any():
@@ -148,6 +153,7 @@ def _patient(ct: Volume, control: Control) -> Anatomy:
 def _instrument(anatomy: Anatomy, control: Control) -> tuple[Plan, Implants]:
     """Plan screws on both sides of the complete levels, join them by rods, and put the metal on the CT grid."""
     from ctrestoration.implants import place, plan_screws
+    from ctrestoration.implants.sketch import sketch_screws
 
     levels = anatomy.spine.complete_levels
     if not levels:
@@ -156,8 +162,10 @@ def _instrument(anatomy: Anatomy, control: Control) -> tuple[Plan, Implants]:
             "vertebra, or try the built-in phantom (leave --ct out)."
         )
     plan = plan_screws(anatomy.spine, levels=levels, control=control.part(0.0, 0.7))
-    if not plan.screws:
-        raise InputError(f"No screw fits into {', '.join(levels)} of {anatomy.volume.name}: {'; '.join(plan.warnings)}")
+    if len(plan.screws) < len(levels):
+        # Fewer than half of the screws: this segmentation shows the pedicles too poorly to plan in.
+        sketch = sketch_screws(anatomy.spine, levels=levels)
+        plan = replace(sketch, warnings=(*sketch.warnings, *(f"The planner: {text}" for text in plan.warnings)))
     implants = place(plan, anatomy.volume.grid)
     control.report(1.0, "Placing the implants")
     return plan, implants
