@@ -571,10 +571,13 @@ def _killed_worker(run: RunDirectory) -> dict[str, Any]:
 
 def test_fault_09_loader_worker_killed(tmp_path: Path) -> None:
     results = []
-    for name, workers, fault in (("plain", 0, _sound_source), ("killed", 2, _killed_worker)):
+    for name, workers in (("plain", 0), ("killed", 2)):
         root = tmp_path / name / "run"
         runs.new_run(root, data__validation=None, data__workers=workers)
-        assert runs.train(root, fault, fresh=workers > 0) == 0
+        code = (
+            runs.train_with_workers(root, "test_faults._killed_worker") if workers else runs.train(root, _sound_source)
+        )
+        assert code == 0
         results.append(runs.result(root))
     (said,) = [event for event in runs.events(root, "warning") if "loader worker" in event["message"]]
     assert "SIGKILL" in said["message"]

@@ -121,7 +121,7 @@ def test_the_loader_processes_do_not_matter_and_early_stopping_ends_a_stage(tmp_
     for root, workers in zip(roots, (0, 2), strict=True):
         changes = {"validation__metric": "rmse_hu", "validation__patience": 1, "data__workers": workers}
         runs.new_run(root, **changes, optim__lr=1.0, method__stages__pretrain_g__epochs=5)
-        assert runs.train(root, fresh=workers > 0) == 0
+        assert (runs.train_with_workers if workers else runs.train)(root) == 0
     assert runs.result(roots[0]) == runs.result(roots[1])
     stages = [record["stage"] for record in runs.numbers(roots[0]) if record["kind"] == "val"]
     assert stages.count("pretrain_g") < 5

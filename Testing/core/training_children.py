@@ -9,6 +9,8 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from multiprocessing import forkserver
@@ -103,20 +105,29 @@ def context() -> Any:
     return server
 
 
-def start(root: Path, fault: Fault | None = None, fresh: bool = False) -> Any:
-    """Start a child; a fresh one for loader processes, whose end a child of the server notices only seconds later."""
-    made = multiprocessing.get_context("spawn") if fresh else context()
-    process = made.Process(target=child, args=(root, fault))
+def start(root: Path, fault: Fault | None = None) -> Any:
+    """Start a child."""
+    process = context().Process(target=child, args=(root, fault))
     process.start()
     return process
 
 
-def train(root: Path, fault: Fault | None = None, fresh: bool = False) -> int:
+def train(root: Path, fault: Fault | None = None) -> int:
     """Run a child to its end; its exit code, negative for a signal."""
-    process = start(root, fault, fresh)
+    process = start(root, fault)
     process.join(120)
     assert process.exitcode is not None, "the training hangs"
     return int(process.exitcode)
+
+
+def train_with_workers(root: Path, fault: str = "None") -> int:
+    """The same in a process of its own: children of multiprocessing wait seconds for loader processes of theirs."""
+    code = (
+        "from pathlib import Path; from core import test_faults, training_children as runs;"
+        f"runs.child(Path({str(root)!r}), {fault})"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=120).returncode
 
 
 def train_through(root: Path, *faults: Fault) -> list[int]:
