@@ -28,7 +28,7 @@ from ctrestoration.implants.planner import plan_screws
 from ctrestoration.io.labels import read_labels
 
 LEVELS = ("T9", "T10", "T11", "T12", "L1", "L2", "L3", "L4", "L5")
-FIRST_SEED = 7000
+FIRST_SEED = 8000
 """Phantoms from this seed on were never looked at while the planner was made."""
 
 SIZE, SPACING = (190, 100, 96), (1.2, 1.2, 1.8)

@@ -66,8 +66,7 @@ def bone_of(level: str, mask: NDArray[np.bool_], grid: Grid) -> Bone:
     stop = np.array([side.stop for side in found[0]]) + pad
     inner = tuple(slice(max(a, 0), min(b, n)) for a, b, n in zip(start, stop, mask.shape, strict=True))
     padding = [(max(-a, 0), max(b - n, 0)) for a, b, n in zip(start, stop, mask.shape, strict=True)]
-    # Bubbles inside a mask are no surface.
-    crop = ndimage.binary_fill_holes(np.pad(mask[inner], padding))
+    crop = _filled(np.pad(mask[inner], padding), grid)
     affine = grid.affine.copy()
     affine[:3, 3] = grid.to_world(start[::-1])
     local = Grid((crop.shape[0], crop.shape[1], crop.shape[2]), affine)
@@ -77,6 +76,25 @@ def bone_of(level: str, mask: NDArray[np.bool_], grid: Grid) -> Bone:
     center = local.to_world(np.array(ndimage.center_of_mass(core == largest))[::-1])
     centroid = local.to_world(np.array(ndimage.center_of_mass(crop))[::-1])
     return Bone(level, distance, local, center, centroid)
+
+
+def _filled(mask: NDArray[np.bool_], grid: Grid) -> NDArray[np.bool_]:
+    """The mask without the bubbles that a threshold leaves in spongy bone.
+
+    Holes are filled in sagittal and coronal planes, never in axial ones: there, the canal is a hole.
+    """
+    from scipy import ndimage
+
+    out = np.asarray(ndimage.binary_fill_holes(mask))
+    axial = 2 - int(np.argmax(np.abs(grid.direction[2])))  # the array axis that runs along the patient
+    for axis in range(3):
+        if axis == axial:
+            continue
+        planes = np.moveaxis(out, axis, 0)
+        for plane in planes:
+            if plane.any():
+                plane |= ndimage.binary_fill_holes(plane)
+    return out
 
 
 def _signed(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDArray[np.float32]:
@@ -93,7 +111,7 @@ def _signed(mask: NDArray[np.bool_], spacing: tuple[float, float, float]) -> NDA
         half = 0.5 * length / np.maximum(away.max(axis=0), 1)
         out += sign * np.where(side, length - half, 0)
     # Takes the stairs of the voxels out of the surface.
-    return np.asarray(ndimage.gaussian_filter(out, 0.6 / step), dtype=np.float32)
+    return np.asarray(ndimage.gaussian_filter(out, 0.35 / step), dtype=np.float32)
 
 
 @dataclass(frozen=True)
