@@ -60,6 +60,12 @@ def _collate(items: Sequence[_Item]) -> tuple[Batch, list[str]]:
     return batch, skipped
 
 
+def _own_signals(worker: int) -> None:
+    """Loader processes inherit the trainer's handlers, which would swallow the request to end."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the trainer decides
+
+
 class Loader:
     """Batches of keys, in order.
 
@@ -115,6 +121,7 @@ class Loader:
             batch_sampler=keys,  # type: ignore[arg-type]
             num_workers=self.workers,
             collate_fn=_collate,
+            worker_init_fn=_own_signals,
             pin_memory=self._pin,
             # Without its own generator, creating an iterator would draw from the global random state.
             generator=torch.Generator().manual_seed(0),
