@@ -41,7 +41,7 @@ def main() -> int:
     figure, axes = plt.subplots(2, 4, figsize=(13, 6.2), facecolor="black")
     bone = np.where((spine.array >= 26) & (spine.array <= 50), spine.array, 0)
     for row, (cut, origin, aspect) in enumerate(views):
-        titles = ("CT", "Spine", "Plan and metal", "Artifact")
+        titles = ("CT", "Spine", "Metal (slab)", "Artifact")
         for column, title in enumerate(titles):
             cell = axes[row, column]
             cell.axis("off")
@@ -52,8 +52,9 @@ def main() -> int:
             if column == 1:
                 shown = np.ma.masked_equal(cut(bone) % 8 + (cut(bone) > 0), 0)
                 cell.imshow(shown, cmap="Set2", alpha=0.55, interpolation="nearest", **look)
-            if column == 2:
-                shown = np.ma.masked_less(cut(metal), 0.3)
+            if column == 2:  # a slab of metal: no single plane holds a whole screw
+                slab = metal[k - 3 : k + 4].max(axis=0) if row == 0 else metal[:, :, i - 5 : i + 6].max(axis=2)
+                shown = np.ma.masked_less(slab, 0.3)
                 cell.imshow(shown, cmap=ListedColormap(["#ffb347"]), interpolation="nearest", **look)
             inside = np.argwhere(cut(bone) > 0)
             low, high = inside.min(axis=0) - 25, inside.max(axis=0) + 25
