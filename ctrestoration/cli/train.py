@@ -52,10 +52,11 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"Training on {arguments.ssh} as process {number}, in {arguments.run_dir}.")
         return 0
     require_torch()
-    from ctrestoration.training.launch import create_run
+    from ctrestoration.training.launch import check_data, create_run
     from ctrestoration.training.runfile import load_config
 
     config = load_config(arguments.config, arguments.overrides)
+    check_data(config)
     if arguments.check:
         say(f"{arguments.config} is a valid run file.")
         return 0

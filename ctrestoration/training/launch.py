@@ -21,6 +21,24 @@ _HEADER = (
 )
 
 
+def check_data(config: RunConfig) -> None:
+    """Refuse data that are not there before anything is written.
+
+    Raises:
+        InputError: missing files, empty splits, or fewer samples than a batch.
+    """
+    from ctrestoration.training.sources import make_source
+
+    training = make_source(config.data.train)
+    if config.data.validation is not None:
+        make_source(config.data.validation)
+    if len(training) < config.data.batch_size:
+        raise InputError(
+            f"data.batch_size {config.data.batch_size} is larger than the training data, which have "
+            f"{len(training)} samples."
+        )
+
+
 def create_run(config: RunConfig, folder: Path) -> RunDirectory:
     """Create a run directory and put the resolved run file into it.
 
