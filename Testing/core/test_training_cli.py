@@ -24,6 +24,7 @@ GOOD = "schema_version: 1\nmethod: {name: supervised}\ndata: {train: {name: disc
         (GOOD, ["--set", "data.train={name: simulated, volumes: [no.nrrd]}"], "no CT volume"),
         (GOOD, ["--set", "data.train={name: simulated, phantoms: 0}"], "needs phantoms or volumes"),
         (GOOD, ["--set", "data.batch_size=999"], "batch_size 999"),
+        (GOOD, ["--backend", "ssh"], "needs --host"),
         (GOOD, ["--set", "data.train.naem=x"], "did you mean name"),
     ],
 )

@@ -28,10 +28,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="replace an entry of the file"
     )
     parser.add_argument("--check", action="store_true", help="only check the run file; nothing is written")
-    where = parser.add_mutually_exclusive_group()
-    where.add_argument("--detach", action="store_true", help="train in the background and return at once")
-    where.add_argument("--ssh", metavar="HOST", help="train in the background on another machine, by ssh")
-    parser.add_argument("--ssh-python", metavar="PATH", default="python3", help="Python with ctrestoration there")
+    parser.add_argument("--detach", action="store_true", help="train in the background and return at once")
+    parser.add_argument(
+        "--backend", choices=["local", "ssh"], default="local", help="where to train; ssh: in the background on --host"
+    )
+    parser.add_argument("--host", metavar="USER@MACHINE", help="the other machine, as ssh takes it")
+    parser.add_argument("--host-python", metavar="PATH", default="python3", help="Python with ctrestoration there")
     add_how(parser)
 
 
@@ -46,10 +48,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.jobs.local import LocalBackend
     from ctrestoration.jobs.ssh import SshBackend
 
-    if arguments.ssh:
-        backend = SshBackend(arguments.ssh, Path.cwd(), python=arguments.ssh_python)
+    if arguments.backend == "ssh":
+        if not arguments.host:
+            raise InputError("--backend ssh needs --host user@machine.")
+        backend = SshBackend(arguments.host, Path.cwd(), python=arguments.host_python)
         number = backend.submit(arguments.config, arguments.run_dir, arguments.overrides)
-        say(f"Training on {arguments.ssh} as process {number}, in {arguments.run_dir}.")
+        say(f"Training on {arguments.host} as process {number}, in {arguments.run_dir}.")
         return 0
     require_torch()
     from ctrestoration.training.launch import check_data, create_run
