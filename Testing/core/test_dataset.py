@@ -140,3 +140,20 @@ def test_bad_wishes(tmp_path: Path, words: list[str], said: str, capsys: pytest.
 def test_a_finished_data_set_is_not_overwritten(built: Path) -> None:
     with pytest.raises(InputError, match="finished data set"):
         build_dataset(built, SMALL)
+
+
+def test_simulating_while_training_depends_on_the_key_only() -> None:
+    from ctrestoration.training.config import SimulatedSource
+    from ctrestoration.training.keys import Key
+    from ctrestoration.training.sources import make_source
+
+    settings = SimulatedSource(name="simulated", phantoms=1, count=4, size=32, pixel_mm=10.0)
+    first, second = make_source(settings), make_source(settings)
+    second.sample(Key(1, "main", 0, 3))  # what was drawn before must not matter
+    one, same, other = (
+        source.sample(Key(1, "main", epoch, 0)) for source, epoch in ((first, 0), (second, 0), (first, 1))
+    )
+    for name in ("input", "target", "metal"):
+        assert one[name].shape == (1, 32, 32)
+        assert np.array_equal(one[name], same[name])
+    assert not np.array_equal(one["metal"], other["metal"]), "placements do not repeat"
