@@ -8,7 +8,7 @@ says why.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ from ctrestoration.implants.bone import (
     bone_of,
     canal_from_mask,
     find_canal,
-    frame_from,
     lattice,
 )
 from ctrestoration.implants.catalogue import diameters_for, level_table, preset_for
@@ -35,50 +34,26 @@ from ctrestoration.implants.pedicle import Axis, first_isthmus, fit_axis
 from ctrestoration.implants.plan import Patient, Plan, Screw, Side
 from ctrestoration.implants.rods import rods_for
 from ctrestoration.implants.sizing import MODES, Mode, Size, diameter_for, length_for
+from ctrestoration.implants.trajectory import (
+    FAR_TURNS,
+    NEAR_TURNS,
+    Refused,
+    VertebraView,
+    balanced,
+    bodies_touch,
+    path_through,
+    room_along,
+    settled_axis,
+    straightened,
+)
 from ctrestoration.volume import LabelMap
 
 Vector = NDArray[np.float64]
-POSTERIOR_MM = 8.0
-"""The entry lies at least this far behind the isthmus; nearer, the path came out of the pedicle's side."""
-
-_TRANSVERSE_SYMMETRY, _APART_DEG = 0.5, 4.0
 _COLLAPSED, _WEDGED = 0.35, 0.75
-_TURNS = (0.0, -2.5, 2.5, -5.0, 5.0, -7.5, 7.5)
-
-
-@dataclass(frozen=True)
-class VertebraView:
-    """Everything about one vertebra that its two screws share."""
-
-    name: str
-    bone: Bone
-    frame: Frame
-    ends: Endplates
-    canal: CanalView
-    collapsed: bool = False
-
-    @property
-    def along(self) -> Vector:
-        """Where along its axis a pedicle must have room, mm from the isthmus; in front of it lies the body."""
-        return np.arange(-4.0, 4.1 if self.collapsed else 10.1, 1.0)
-
-    def canal_distance(self, points: Vector) -> Vector:
-        """Mm outside the canal at LPS points (..., 3), negative inside.
-
-        The outline stands for the whole height of the level, so that it may run into a pedicle; what lies at some
-        depth in bone lies at least that far from the canal.
-        """
-        depth = self.bone.depth(points)
-        outline = self.canal.clearance(self.frame.local(points))
-        return np.where(depth > 0, np.maximum(outline, depth), outline)
 
 
 Views = dict[tuple[str, Side], tuple[VertebraView, Vector]]
 """(level, side) -> the vertebra and the pedicle's isthmus, LPS mm."""
-
-
-class _Refused(Exception):  # noqa: N818 - a finding, turned into a sentence of the plan
-    """A vertebra or side that gets no screw, with the reason."""
 
 
 def plan_screws(
@@ -164,10 +139,10 @@ class _Planner:
         """The screws of one vertebra, left and right; none, and a warning, where it is not fit for any."""
         try:
             if not level.complete:
-                raise _Refused(f"{level.note or 'it is incomplete'}; nothing is placed in a part of a vertebra")
+                raise Refused(f"{level.note or 'it is incomplete'}; nothing is placed in a part of a vertebra")
             view = self.view(level)
             view, axes = self._axes(view)
-        except (_Refused, InputError) as error:
+        except (Refused, InputError) as error:
             reason = str(error).removeprefix(f"{level.name}: ").rstrip(".")
             self.warnings.append(f"{level.name}: no screws: {reason}.")
             return []
@@ -175,7 +150,7 @@ class _Planner:
         for side, axis in axes.items():
             try:
                 screws.append(self._screw(view, side, axis))
-            except _Refused as error:
+            except Refused as error:
                 self.warnings.append(f"{level.name} {side}: no screw: {error}.")
         return screws
 
@@ -183,13 +158,13 @@ class _Planner:
         """Frame, canal and distances of one vertebra."""
         bone = self._bone(level)
         if bone is None:
-            raise _Refused("its mask is empty")
+            raise Refused("its mask is empty")
         frame, ends = body_frame(bone, self._up(level, bone))
         collapsed = self._check_shape(level, bone, frame, ends)
         places, depth = lattice(bone, frame)
         canal = find_canal(places, depth) or self._given_canal(places, frame)
         if canal is None:
-            raise _Refused(
+            raise Refused(
                 "no closed canal was found in its mask, so that no screw can be kept out of it; "
                 "close the ring of the mask, or give three points for this level"
             )
@@ -235,7 +210,7 @@ class _Planner:
         """Refuse crushed and fused vertebrae; warn of wedged and collapsed ones, and return whether it is one."""
         low, usual = min(ends.front, ends.middle, ends.back), self._usual_height(level, ends)
         if low < _COLLAPSED * usual:
-            raise _Refused(
+            raise Refused(
                 f"it looks fractured: its body is {ends.front:.0f} mm high in front, {ends.middle:.0f} in the middle "
                 f"and {ends.back:.0f} mm behind"
             )
@@ -245,12 +220,12 @@ class _Planner:
                 f"in the middle, {ends.back:.0f} mm behind, {usual:.0f} expected): a fracture?"
             )
         if max(ends.front, ends.middle) > 45:
-            raise _Refused(f"its body would be {ends.middle:.0f} mm high: two vertebrae in one mask, or a fused block")
+            raise Refused(f"its body would be {ends.middle:.0f} mm high: two vertebrae in one mask, or a fused block")
         order = [other.name for other in self.spine.levels]
         for place in (order.index(level.name) - 1, order.index(level.name) + 1):
             other = self._neighbor(place)
-            if other is not None and _touch(bone, other, frame):
-                raise _Refused(f"its body and that of {other.level} touch without a disc between them: a fused block?")
+            if other is not None and bodies_touch(bone, other, frame):
+                raise Refused(f"its body and that of {other.level} touch without a disc between them: a fused block?")
         return low < _WEDGED * usual
 
     def _usual_height(self, level: SpineLevel, ends: Endplates) -> float:
@@ -279,29 +254,29 @@ class _Planner:
         if len(found) < 2:
             return view, found
         # A crushed body says little about left and right: there the line through the isthmuses is the better axis.
-        frame = _straightened(view.frame, found) if view.collapsed else view.frame
-        return replace(view, frame=frame), _balanced(frame, found)
+        frame = straightened(view.frame, found) if view.collapsed else view.frame
+        return replace(view, frame=frame), balanced(frame, found)
 
     def _screw(self, view: VertebraView, side: Side, axis: Axis) -> Screw:
         sign = 1 if side == "left" else -1
         usual = level_table(view.name).diameter_mm[0]
-        settled = _settled(view, axis, sign, _NEAR_TURNS)
-        if view.collapsed and 2 * _room(view, settled) < 0.8 * min(usual, axis.width):
+        settled = settled_axis(view, axis, sign, NEAR_TURNS)
+        if view.collapsed and 2 * room_along(view, settled) < 0.8 * min(usual, axis.width):
             # A collapsed body leaves the way that its pedicle points to; look further up and down.
-            settled = _settled(view, axis, sign, _FAR_TURNS)
+            settled = settled_axis(view, axis, sign, FAR_TURNS)
         axis = settled
-        entry, front, direction = _path(view, axis, sign)
-        room = _room(view, replace(axis, direction=direction))
+        entry, front, direction = path_through(view, axis, sign)
+        room = room_along(view, replace(axis, direction=direction))
         size = diameter_for(view.name, axis.width, max(room, 0.0), self.mode)
         if size is None:
-            raise _Refused(
+            raise Refused(
                 f"the pedicle is {axis.width:.1f} mm wide, with room for a {2 * max(room, 0):.1f} mm shaft: too "
                 f"narrow for the smallest screw of {diameters_for(view.name)[0]:g} mm"
             )
         path = float((front - entry) @ direction)
         size, length = _with_length(view.name, size, path)
         if length is None:
-            raise _Refused(f"the way to the anterior cortex is {path:.0f} mm, too short for the shortest screw")
+            raise Refused(f"the way to the anterior cortex is {path:.0f} mm, too short for the shortest screw")
         preset = preset_for(view.name, size.diameter_mm)
         target = entry + length * direction
         verdict = judge(
@@ -309,9 +284,9 @@ class _Planner:
             depth=view.bone.depth, canal=view.canal_distance,
         )  # fmt: skip
         if verdict.canal_mm < 0:
-            raise _Refused("no path was found that stays out of the spinal canal")
+            raise Refused("no path was found that stays out of the spinal canal")
         if verdict.grade not in ("A", "B"):
-            raise _Refused(f"the best path found would breach the {verdict.side} wall by {verdict.breach_mm:.1f} mm")
+            raise Refused(f"the best path found would breach the {verdict.side} wall by {verdict.breach_mm:.1f} mm")
         transverse, sagittal = view.frame.angles(sign, direction)
         screw = Screw(
             view.name, side, _point(entry), _point(target), size.diameter_mm, "Ti6Al4V", verdict.grade,
@@ -352,94 +327,6 @@ def _with_length(level: str, size: Size, path_mm: float) -> tuple[Size, float | 
         if length is not None:
             return Size(diameter, size.narrow), length
     return size, None
-
-
-def _straightened(frame: Frame, found: dict[Side, Axis]) -> Frame:
-    """The frame turned about its up axis, so that left and right run through the two isthmuses."""
-    posterior = np.cross(frame.axes[:, 2], found["left"].isthmus - found["right"].isthmus)
-    length = float(np.linalg.norm(posterior))
-    return frame if length < 5 else frame_from(frame.origin, frame.axes[:, 2], posterior / length)
-
-
-def _balanced(frame: Frame, found: dict[Side, Axis]) -> dict[Side, Axis]:
-    """Draw the two sides' angles together: measured apart, they differ by more than pedicles do."""
-    angles = {side: frame.angles(1 if side == "left" else -1, axis.direction) for side, axis in found.items()}
-    mean = np.mean(list(angles.values()), axis=0)
-    apart = abs(angles["left"][0] - angles["right"][0])
-    share = max(_TRANSVERSE_SYMMETRY, 1 - _APART_DEG / max(apart, 1e-6))
-    out: dict[Side, Axis] = {}
-    for side, axis in found.items():
-        transverse = angles[side][0] + share * (mean[0] - angles[side][0])
-        direction = frame.direction(1 if side == "left" else -1, transverse, float(mean[1]))
-        out[side] = replace(axis, direction=direction)
-    return out
-
-
-_NEAR_TURNS = tuple((a, b) for a in (-2.0, 0.0, 2.0) for b in (-4.0, -2.0, 0.0, 2.0, 4.0))
-_FAR_TURNS = tuple((a, b) for a in (-2.0, 0.0, 2.0) for b in np.arange(-20.0, 20.1, 4.0))
-
-
-def _room(view: VertebraView, axis: Axis) -> float:
-    """Smallest distance in mm from the axis to the surface of the bone, in the pedicle."""
-    return float(view.bone.depth(axis.isthmus + view.along[:, None] * axis.direction).min())
-
-
-def _settled(view: VertebraView, axis: Axis, sign: int, turns: tuple[tuple[float, float], ...]) -> Axis:
-    """The axis moved and turned a little where that keeps the shaft farther from the walls.
-
-    What the level's largest screw needs is enough: more clearance would only draw the axis into the body's middle.
-    """
-    transverse, sagittal = view.frame.angles(sign, axis.direction)
-    across = np.cross(axis.direction, view.frame.axes[:, 2])
-    across /= np.linalg.norm(across)
-    over = np.cross(across, axis.direction)
-    steps = (-1.2, -0.6, 0.0, 0.6, 1.2)
-    shifts = [(u, v) for u in steps for v in steps]
-    starts = np.array([axis.isthmus + u * across + v * over for u, v in shifts])
-    directions = np.array([view.frame.direction(sign, transverse + a, sagittal + b) for a, b in turns])
-    points = starts[:, None, None] + view.along[:, None] * directions[:, None]
-    enough = min(0.45 * min(axis.width, axis.height), 0.5 * level_table(view.name).diameter_mm[1] + 0.3)
-    room = np.minimum(view.bone.depth(points).min(axis=-1), enough)
-    cost = 0.1 * np.linalg.norm(shifts, axis=1)[:, None] + 0.02 * (np.array(turns) ** 2).sum(axis=1)
-    best = np.unravel_index(int(np.argmax(room - cost)), room.shape)
-    return replace(axis, isthmus=starts[best[0]], direction=directions[best[1]])
-
-
-def _path(view: VertebraView, axis: Axis, sign: int) -> tuple[Vector, Vector, Vector]:
-    """Entry, exit in front, and direction; turned a little where the axis itself leaves through the pedicle's side."""
-    transverse, sagittal = view.frame.angles(sign, axis.direction)
-    turns = sorted(((a, b) for a in _TURNS for b in _TURNS), key=lambda pair: abs(pair[0]) + abs(pair[1]))
-    for a, b in turns:
-        direction = axis.direction if a == b == 0 else view.frame.direction(sign, transverse + a, sagittal + b)
-        behind = _leaves(view.bone, axis.isthmus, -direction)
-        ahead = _leaves(view.bone, axis.isthmus, direction)
-        if behind >= POSTERIOR_MM and ahead >= 12:
-            return axis.isthmus - behind * direction, axis.isthmus + ahead * direction, direction
-    raise _Refused("no straight path from behind leads through the pedicle into the body")
-
-
-def _leaves(bone: Bone, start: Vector, direction: Vector) -> float:
-    """Distance from a point inside to where the ray first leaves the bone, mm; 0 where it starts outside."""
-    along = np.arange(0.0, 80.0, 0.25)
-    depth = bone.depth(start + along[:, None] * direction)
-    outside = np.flatnonzero(depth <= 0)
-    if not outside.size or outside[0] == 0:
-        return 0.0
-    n = int(outside[0])
-    return float(along[n - 1] + 0.25 * depth[n - 1] / (depth[n - 1] - depth[n]))
-
-
-def _touch(bone: Bone, other: Bone, frame: Frame) -> bool:
-    """Whether most of the endplate has bone of the other vertebra within 1 mm beyond it."""
-    upward = float((other.center - bone.center) @ frame.axes[:, 2]) > 0
-    z = np.arange(2.0, 26.0, 0.5) * (1 if upward else -1)
-    x, y = np.meshgrid(np.arange(-10.0, 10.1, 2.0), np.arange(-8.0, 8.1, 2.0))
-    local = np.stack(
-        [np.broadcast_to(v[..., None], (*x.shape, len(z))) for v in (x, y)] + [np.broadcast_to(z, (*x.shape, len(z)))],
-        axis=-1,
-    )
-    world = frame.world(local)
-    return bool((np.maximum(bone.depth(world), other.depth(world)) > -1.0).all(axis=-1).mean() > 0.5)
 
 
 def _apart(screws: list[Screw], warnings: list[str]) -> list[Screw]:
