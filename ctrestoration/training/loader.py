@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +105,10 @@ class Loader:
         """
         done = 0
         while done < len(keys):
-            iterator = iter(self._open(keys[done:]))
+            iterator = None
             try:
+                with _deaths_seen_while_waiting():
+                    iterator = iter(self._open(keys[done:]))
                 for batch, skipped in iterator:
                     self._count(skipped)
                     yield batch
@@ -149,6 +153,22 @@ class Loader:
             {"workers": fewer},
         )
         self.workers = fewer
+
+
+@contextmanager
+def _deaths_seen_while_waiting() -> Iterator[None]:
+    """Keep the handler of SIGCHLD that is set now.
+
+    PyTorch's own raises wherever the trainer happens to be, in the middle of a step too. Without it, a dead loader
+    process is noticed within seconds by whoever waits for its batch, and nowhere else.
+    """
+    main = threading.current_thread() is threading.main_thread() and hasattr(signal, "SIGCHLD")
+    before = signal.getsignal(signal.SIGCHLD) if main else None
+    try:
+        yield
+    finally:
+        if main and before is not None:
+            signal.signal(signal.SIGCHLD, before)
 
 
 def _how_it_died(iterator: Any, said: str) -> str:
