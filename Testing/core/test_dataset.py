@@ -15,17 +15,20 @@ pytest.importorskip("numba", reason="simulating slices without numba takes too l
 from ctrestoration.cli.main import main  # noqa: E402
 from ctrestoration.control import Control  # noqa: E402
 from ctrestoration.errors import Cancelled, InputError  # noqa: E402
+from ctrestoration.implants.generator import generate_case  # noqa: E402
 from ctrestoration.io.pairs import DamagedPairError, PairReader, verify_pairs, write_shard  # noqa: E402
 from ctrestoration.jobs.durable import sha256_of  # noqa: E402
+from ctrestoration.physics.materials import material  # noqa: E402
+from ctrestoration.training.cases import phantom_patient  # noqa: E402
 from ctrestoration.training.dataset import BuildSettings, build_dataset, split_patients  # noqa: E402
 
-SMALL = BuildSettings(phantoms=3, cases=1, slices=1, size=32, pixel_mm=10.0, seed=4)
+SMALL = BuildSettings(phantoms=3, cases=2, slices=1, size=32, pixel_mm=10.0, seed=4)
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "pairs"
-    assert build_dataset(folder, SMALL) == {"train": 1, "validation": 1, "test": 1}
+    assert build_dataset(folder, SMALL) == {"train": 2, "validation": 2, "test": 2}
     return folder
 
 
@@ -36,11 +39,29 @@ def copy(built: Path, tmp_path: Path) -> Path:
 
 def test_pairs_show_metal_and_what_lies_under_it(built: Path) -> None:
     assert verify_pairs(built) == []
-    pair = PairReader(built, "train").read(0)
-    assert {name: array.shape for name, array in pair.items()} == dict.fromkeys(pair, (32, 32))
-    outside = pair["metal"] == 0
-    assert pair["metal"].max() > 0
-    assert np.abs(pair["input"] - pair["target"])[outside].max() > 10, "streaks outside the metal"
+    pairs = [PairReader(built, split).read(index) for split in ("train", "validation", "test") for index in range(2)]
+    for pair in pairs:
+        assert {name: array.shape for name, array in pair.items()} == dict.fromkeys(pair, (32, 32))
+        assert pair["metal"].max() > 0
+    streaks = [np.abs(pair["input"] - pair["target"])[pair["metal"] == 0].max() for pair in pairs]
+    assert np.median(streaks) > 50, "streaks outside the metal, in HU"
+
+
+def test_the_manifest_says_what_is_in_every_pair(built: Path) -> None:
+    manifest = json.loads((built / "manifest.json").read_text())
+    cases = [
+        (shard, case) for split in manifest["splits"].values() for shard in split["shards"] for case in shard["cases"]
+    ]
+    assert len(cases) == SMALL.patients * SMALL.cases
+    assert len({case["seed"] for _, case in cases}) == len(cases)
+    shard, case = manifest["splits"]["train"]["shards"][0], manifest["splits"]["train"]["shards"][0]["cases"][0]
+    patient = phantom_patient(int(case["patient"].removeprefix("phantom-")), SMALL.size, SMALL.pixel_mm)
+    again = generate_case(patient.volume, case["seed"], spine=patient.spine, kind=case["kind"])
+    assert json.loads(json.dumps(again.description)).items() <= case.items(), "seed and kind repeat the case"
+    with h5py.File(built / shard["file"]) as file:
+        metals = [fraction for name, fraction in again.implants.items() if material(name).kind != "polymer"]
+        stored = file["metal"][0] / 100
+        assert np.abs(np.minimum(sum(metals)[case["slices"][0]], 1) - stored).max() < 0.0051
 
 
 def test_an_interrupted_build_goes_on_to_the_same_bits(built: Path, tmp_path: Path) -> None:
@@ -98,12 +119,12 @@ def test_fault_06_wrong_shape_and_values(copy: Path) -> None:
     shard = copy / "train-00000.h5"
     with h5py.File(shard, "r+") as file:
         del file["input"], file["target"]
-        file["input"] = np.full((1, 32, 32), np.nan, dtype=np.float32)
-        file["target"] = np.zeros((1, 16, 32), dtype=np.int16)
+        file["input"] = np.full((2, 32, 32), np.nan, dtype=np.float32)
+        file["target"] = np.zeros((2, 16, 32), dtype=np.int16)
     said = " ".join(verify_pairs(copy))
     assert "input is float32" in said
     assert "NaN" in said
-    assert "target is int16 (1, 16, 32)" in said
+    assert "target is int16 (2, 16, 32)" in said
     with pytest.raises(DamagedPairError, match="float32"):
         PairReader(copy, "train").read(0)
 
@@ -111,7 +132,7 @@ def test_fault_06_wrong_shape_and_values(copy: Path) -> None:
 def test_nan_is_never_written(tmp_path: Path) -> None:
     bad = {name: np.full((8, 8), np.nan, dtype=np.float32) for name in ("input", "target", "metal")}
     with pytest.raises(ValueError, match="NaN"):
-        write_shard(tmp_path / "x.h5", [bad], ["somebody"])
+        write_shard(tmp_path / "x.h5", [bad], [{"patient": "somebody", "count": 1}])
     assert not list(tmp_path.iterdir())
 
 

@@ -21,6 +21,7 @@ from ctrestoration.implants.construct import Part, parts_of, place_parts
 from ctrestoration.implants.grading import Judgment, judge
 from ctrestoration.implants.plan import Device, Plan, Screw
 from ctrestoration.implants.planner import Views, plan_with_views
+from ctrestoration.implants.rods import rods_for
 from ctrestoration.implants.scatter import PROFILES, scatter
 from ctrestoration.volume import Volume
 
@@ -47,11 +48,50 @@ class Case:
     plan: Plan | None
 
 
+@dataclass(frozen=True)
+class PlannedSpine:
+    """A spine with every screw that fits, planned once for the many cases that are drawn from one patient.
+
+    Attributes:
+        spine: the vertebrae; its grid may be finer than that of the volume the cases are for.
+        plan: a screw for each pedicle that takes one, no rods.
+        views: what screws in the same pedicles are judged by.
+    """
+
+    spine: SpineSegmentation
+    plan: Plan
+    views: Views
+
+    @classmethod
+    def of(cls, spine: SpineSegmentation, control: Control = SILENT) -> PlannedSpine:
+        """Plan all complete levels; a spine without any has an empty plan, whose warning says so.
+
+        Raises:
+            Cancelled: where the control asks to stop.
+        """
+        if not spine.complete_levels:
+            return cls(spine, Plan((), (), ("no complete vertebra is segmented",)), {})
+        return cls(spine, *plan_with_views(spine, rods=False, control=control))
+
+    @property
+    def levels(self) -> list[str]:
+        """Levels with a screw, cranial to caudal."""
+        return [name for name in self.spine.complete_levels if any(screw.level == name for screw in self.plan.screws)]
+
+    def construct(self, levels: list[str]) -> Plan:
+        """The screws of some levels, joined by rods."""
+        screws = tuple(screw for screw in self.plan.screws if screw.level in levels)
+        warnings: list[str] = []
+        rods = rods_for(screws, warnings)
+        settings = {**self.plan.settings, "levels": levels}
+        return replace(self.plan, screws=screws, rods=rods, warnings=tuple(warnings), settings=settings)
+
+
 def generate_case(
     volume: Volume,
     seed: int,
     *,
-    spine: SpineSegmentation | None = None,
+    spine: SpineSegmentation | PlannedSpine | None = None,
     kind: str | None = None,
     control: Control = SILENT,
 ) -> Case:
@@ -60,8 +100,8 @@ def generate_case(
     Args:
         volume: CT in HU.
         seed: of everything random, >= 0.
-        spine: its vertebrae; without them, or where no screw fits, a spine case becomes one of implants anywhere,
-            and its description says so.
+        spine: its vertebrae, planned already where many cases are drawn; without them, or where no screw fits, a
+            spine case becomes one of implants anywhere, and its description says so.
         kind: a key of `MIX` instead of drawing one.
         control: reported to between parts.
 
@@ -87,7 +127,8 @@ def generate_case(
         else:
             parts = parts_of(plan)
     if kind == "realistic":
-        parts, description["devices"] = _realistic(volume, spine, rng)
+        vertebrae = spine.spine if isinstance(spine, PlannedSpine) else spine
+        parts, description["devices"] = _realistic(volume, vertebrae, rng)
     elif kind == "implants-anywhere":
         parts, description["devices"] = random_implants(volume, rng)
     elif kind == "shapes":
@@ -100,21 +141,24 @@ def generate_case(
 
 
 def _construct(
-    spine: SpineSegmentation | None, seed: int, rng: np.random.Generator, control: Control
+    spine: SpineSegmentation | PlannedSpine | None, seed: int, rng: np.random.Generator, control: Control
 ) -> tuple[Plan | None, dict[str, Any]]:
     """A scattered plan of one to six neighboring levels, and what was drawn."""
-    levels = list(spine.complete_levels) if spine is not None else []
-    if spine is None or not levels:
+    if spine is None:
         return None, {"instead": "implants-anywhere", "reason": "no complete vertebra is segmented"}
+    planned = spine if isinstance(spine, PlannedSpine) else PlannedSpine.of(spine, control)
+    levels = planned.levels
+    if not levels:
+        return None, {"instead": "implants-anywhere", "reason": " ".join(planned.plan.warnings)}
     count = min(int(rng.integers(1, 7)), len(levels))
     first = int(rng.integers(0, len(levels) - count + 1))
     chosen = levels[first : first + count]
-    plan, views = plan_with_views(spine, levels=chosen, control=control)
-    if not plan.screws:
-        return None, {"instead": "implants-anywhere", "reason": "; ".join(plan.warnings)}
+    plan = planned.construct(chosen)
     profile = str(rng.choice(list(PROFILES)))
     screw_metal, rod_metal = _MATERIALS[int(rng.choice(3, p=_MATERIAL_SHARES))]
-    judges: dict[tuple[str, str], Any] = {(screw.level, screw.side): _judge(screw, views) for screw in plan.screws}
+    judges: dict[tuple[str, str], Any] = {
+        (screw.level, screw.side): _judge(screw, planned.views) for screw in plan.screws
+    }
     plan = scatter(plan, judges, seed, profile=profile)
     core, pitch = float(rng.uniform(0.58, 0.72)), float(rng.choice([2.0, 2.75, 2.8, 3.0, 4.0]))
     missing = float(rng.random()) < 0.05

@@ -1,7 +1,7 @@
 """Stored training pairs: HDF5 shards with checksums inside, a manifest with checksums outside, split by patient.
 
     manifest.json             what is in it, by split; digest of each shard
-    train-00000.h5            "input", "target" int16 HU, "metal" uint8 percent: (pair, row, column)
+    train-00000.h5            "input", "target" int16 HU, "metal" uint8 percent: (pair, row, column); "cases" JSON
     train-00000.h5.sha256     written with the shard, so that an interrupted build trusts only whole shards
 
 One chunk holds one pair, uncompressed, with Fletcher-32: a flipped bit in a plain HDF5 file is read without a word, and
@@ -26,7 +26,7 @@ from ctrestoration.jobs.outcome import DataRefusedError
 
 SCHEMA = 1
 SPLITS = ("train", "validation", "test")
-SHARD_PAIRS = 256
+SHARD_PAIRS = 64
 _LOWEST, _HIGHEST = -1024, 32767
 _TYPES = {"input": "int16", "target": "int16", "metal": "uint8"}
 
@@ -38,13 +38,13 @@ class DamagedPairError(DataRefusedError):
     """One pair cannot be read; the message names the file and the index."""
 
 
-def write_shard(path: Path, pairs: Sequence[Pair], patients: Sequence[str]) -> str:
+def write_shard(path: Path, pairs: Sequence[Pair], cases: Sequence[Mapping[str, Any]]) -> str:
     """Write one shard and, after it, its digest.
 
     Args:
         path: ends in .h5; an older shard is replaced whole.
         pairs: all of one shape.
-        patients: whose pair each one is.
+        cases: what was simulated, in the order of the pairs; JSON types, with "patient" and "count" (of pairs).
 
     Returns:
         SHA-256 of the shard.
@@ -61,12 +61,27 @@ def write_shard(path: Path, pairs: Sequence[Pair], patients: Sequence[str]) -> s
         with h5py.File(part, "w") as file:
             for name, array in stored.items():
                 file.create_dataset(name, data=array, chunks=(1, *array.shape[1:]), fletcher32=True, track_times=False)
-            file.attrs["patients"] = json.dumps(list(patients))
+            text = json.dumps(list(cases), allow_nan=False).encode("utf-8")
+            content = np.frombuffer(text, dtype=np.uint8)
+            file.create_dataset("cases", data=content, chunks=content.shape, fletcher32=True, track_times=False)
 
     replace_file(path, write)
     digest = sha256_of(path)
     replace_text(path.with_name(path.name + ".sha256"), f"{digest} {path.stat().st_size} {path.name}\n")
     return digest
+
+
+def read_cases(path: Path) -> list[dict[str, Any]]:
+    """The cases of a shard, as they were given to `write_shard`.
+
+    Raises:
+        OSError: the shard cannot be read.
+    """
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        cases: list[dict[str, Any]] = json.loads(file["cases"][:].tobytes())
+    return cases
 
 
 def finished_shard(path: Path) -> str | None:

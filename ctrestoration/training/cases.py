@@ -1,42 +1,35 @@
-"""Patients with implants, drawn by key and simulated: what data sets and on-the-fly training are made of.
+"""Patients with implants, drawn by seed and simulated: what data sets and on-the-fly training are made of.
 
-A patient is a procedural phantom or a clean CT. A case puts drawn implants into it and scans it: pedicle screws with
-rods along the true or measured anatomy for most cases, free bars for the rest, so that networks do not learn that
-metal always sits in pedicles.
+A patient is a procedural phantom or a clean CT. A case puts metal into it as `implants.generator` mixes it (planned
+screws and rods for most cases, other implants, shapes anywhere) and scans some of the slices with metal.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrestoration.anatomy.spine.result import SpineSegmentation
 from ctrestoration.errors import InputError
-from ctrestoration.implants import Plan, Rod, Screw, place
-from ctrestoration.implants.rods import head_center
+from ctrestoration.implants import loosening
+from ctrestoration.implants.generator import Case, PlannedSpine, generate_case
 from ctrestoration.io.pairs import Pair
 from ctrestoration.volume import AIR_HU, Grid, Volume
 
-SCREW_SHARE = 0.65
-MATERIALS = {"Ti6Al4V": 0.7, "CoCrMo": 0.15, "316L": 0.15}
-_SLICES, _SLICE_MM = 10, 4.0
-_BODY_HU, _BONE_HU = -200.0, 250.0
+_SLICES, _SLICE_MM = 36, 4.0
+_SPINE_SIZE, _SPINE_SPACING = (60, 96, 96), (1.5, 1.5, 2.5)
+_BODY_HU, _GAP_HU = -200.0, 40.0
+_LEAST_MM2 = 1.0
+_TRIES = 50
 
 Vector = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Pedicle:
-    """Where a screw can go: the axis of a pedicle in LPS mm."""
-
-    level: str
-    side: str
-    entry: Vector
-    direction: Vector
-    width: float
+Fractions = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -46,12 +39,21 @@ class Patient:
     Attributes:
         name: identifies the patient; a patient is never in two splits.
         volume: clean, axial, square slices.
-        pedicles: where known; empty for a CT without truth.
+        find_spine: segments the vertebrae, in the volume's world but on voxels that may be finer; raises InputError
+            where there are none. A module's function, so that loader processes can be handed the patient.
     """
 
     name: str
     volume: Volume
-    pedicles: tuple[Pedicle, ...]
+    find_spine: Callable[[], SpineSegmentation]
+
+    @cached_property
+    def spine(self) -> PlannedSpine | None:
+        """Screws for every pedicle that takes one: planned when first needed and kept; None without a spine."""
+        try:
+            return PlannedSpine.of(self.find_spine())
+        except InputError:
+            return None
 
 
 def phantom_patient(seed: int, size: int, pixel_mm: float) -> Patient:
@@ -62,13 +64,7 @@ def phantom_patient(seed: int, size: int, pixel_mm: float) -> Patient:
     phantom = spine_phantom(
         size=(_SLICES, size, size), spacing=(pixel_mm, pixel_mm, _SLICE_MM), seed=seed, region=level
     )
-    pedicles = [
-        Pedicle(truth.name, side, np.array(axis.entry), np.array(axis.direction), axis.width)
-        for truth in phantom.truth.levels.values()
-        for side, axis in truth.pedicles.items()
-        if _inside(np.array(axis.isthmus), phantom.volume.grid)
-    ]
-    return Patient(f"phantom-{seed}", phantom.volume, tuple(pedicles))
+    return Patient(f"phantom-{seed}", phantom.volume, partial(_phantom_spine, seed, level))
 
 
 def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
@@ -79,9 +75,7 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
     """
     from scipy.ndimage import affine_transform
 
-    from ctrestoration.io.images import read_volume
-
-    axial = read_volume(path).axial()
+    axial = _read_axial(path)
     body = axial.array > _BODY_HU
     if not body.any():
         raise InputError(f"{path} holds no patient: nothing in it is above {_BODY_HU:g} HU.")
@@ -93,36 +87,44 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
         affine_transform(_smoothed(plane, scale), scale, start, (size, size), order=1, cval=AIR_HU)
         for plane in axial.array
     ]
+    x, y, z = axial.grid.to_world(np.array([start[1], start[0], 0.0]))
     spacing = (pixel_mm, pixel_mm, axial.grid.spacing[2])
-    grid = Grid.from_parts((len(slices), size, size), spacing)
-    return Patient(f"{path.stem}-{_short_digest(path)}", Volume(np.stack(slices), grid, path.name), ())
+    grid = Grid.from_parts((len(slices), size, size), spacing, (x, y, z), axial.grid.direction)
+    name = f"{path.stem}-{_short_digest(path)}"
+    return Patient(name, Volume(np.stack(slices), grid, path.name), partial(_volume_spine, path))
 
 
-def simulate_case(patient: Patient, draw: np.random.Generator, preset: str, slices: int) -> list[Pair]:
+def simulate_case(
+    patient: Patient, draw: np.random.Generator, preset: str, slices: int
+) -> tuple[list[Pair], dict[str, Any]]:
     """Draw implants for a patient, scan some slices with them, and return the pairs.
+
+    Polymers (cage bodies, bone cement) cast no artifact worth correcting: they are part of the patient, in the input
+    and in the target. "metal" is what a correction takes out.
 
     Args:
         patient: into whom.
         draw: everything random about this case.
         preset: scanner preset.
         slices: how many of the slices with metal are scanned.
+
+    Returns:
+        The pairs, and the case as JSON types: what was drawn, with the patient, the slices and the noise seed.
     """
     from ctrestoration.simulate.metal import simulate_metal
 
-    plan = draw_plan(patient, draw)
-    grid = patient.volume.grid
-    fractions = place(plan, grid)
-    metal = sum(fractions.values(), np.zeros(grid.shape, dtype=np.float32))
-    amounts = metal.sum(axis=(1, 2))
-    with_metal = np.flatnonzero(amounts > 0.5)
-    if with_metal.size == 0:
-        with_metal = np.array([int(np.argmax(amounts))])
-    chosen = np.sort(draw.choice(with_metal, size=min(slices, with_metal.size), replace=False))
+    case = draw_case(patient, draw)
+    metals, polymers = _by_kind(case.implants)
+    volume = _with_polymers(_loosened(patient.volume, case), polymers)
+    grid = volume.grid
+    metal = _total(metals, grid)
+    with_metal = np.flatnonzero(_metal_mm2(metal, grid) >= _LEAST_MM2)
+    chosen = [int(z) for z in np.sort(draw.choice(with_metal, size=min(slices, with_metal.size), replace=False))]
     seed = int(draw.integers(2**31))
     pairs: list[Pair] = []
-    for number, z in enumerate(int(index) for index in chosen):
-        slab = Volume(patient.volume.array[z : z + 1], grid.crop((z, 0, 0), (z + 1, *grid.shape[1:])))
-        here = {name: fraction[z : z + 1] for name, fraction in fractions.items()}
+    for number, z in enumerate(chosen):
+        slab = Volume(volume.array[z : z + 1], grid.crop((z, 0, 0), (z + 1, *grid.shape[1:])))
+        here = {name: fraction[z : z + 1] for name, fraction in metals.items()}
         scan = simulate_metal(slab, here, preset=preset, seed=seed + number)
         pairs.append(
             {
@@ -131,57 +133,89 @@ def simulate_case(patient: Patient, draw: np.random.Generator, preset: str, slic
                 "metal": np.minimum(metal[z], 1.0).astype(np.float32),
             }
         )
-    return pairs
+    return pairs, {"patient": patient.name, "slices": chosen, "noise_seed": seed, **case.description}
 
 
-def draw_plan(patient: Patient, draw: np.random.Generator) -> Plan:
-    """Screws and rods along the pedicles, or free bars where chance says so or no pedicle is known."""
-    material = str(draw.choice(list(MATERIALS), p=list(MATERIALS.values())))
-    if patient.pedicles and draw.random() < SCREW_SHARE:
-        screws = tuple(_screw(pedicle, material, draw) for pedicle in patient.pedicles)
-        kept = tuple(screw for screw in screws if draw.random() < 0.85) or screws[:1]
-        return Plan(kept, _rods(kept, material))
-    return Plan((), tuple(_bar(patient.volume, material, draw) for _ in range(int(draw.integers(1, 5)))))
+def draw_case(patient: Patient, draw: np.random.Generator) -> Case:
+    """Metal as `generate_case` mixes it, that reaches at least one slice.
+
+    Where nothing metallic lies in the volume (a tiny clip between two slices, bone cement alone), a case of the same
+    kind is drawn again, so that the mix stays as it is. The description's seed and kind repeat the case.
+
+    Raises:
+        InputError: 50 draws found no metal in the volume.
+    """
+    kind: str | None = None
+    for _ in range(_TRIES):
+        case = generate_case(patient.volume, int(draw.integers(2**31)), spine=patient.spine, kind=kind)
+        grid = patient.volume.grid
+        if (_metal_mm2(_total(_by_kind(case.implants)[0], grid), grid) >= _LEAST_MM2).any():
+            return case
+        kind = str(case.description["kind"])
+    raise InputError(f"No implant of {_TRIES} drawn ones reaches the slices of {patient.name}: use a larger volume.")
 
 
-def _screw(pedicle: Pedicle, material: str, draw: np.random.Generator) -> Screw:
-    """A screw near the axis: surgeons miss by a millimeter and a few degrees."""
-    direction = pedicle.direction + draw.normal(0, math.radians(3), 3)
-    direction /= np.linalg.norm(direction)
-    entry = pedicle.entry + draw.normal(0, 1.0, 3)
-    diameter = float(np.clip(0.8 * pedicle.width, 4.5, 7.5))
-    target = entry + direction * draw.uniform(38, 50)
-    side = "left" if pedicle.side == "left" else "right"
-    return Screw(pedicle.level, side, _point(entry), _point(target), diameter, material)  # type: ignore[arg-type]
+def _phantom_spine(seed: int, level: str) -> SpineSegmentation:
+    """The phantom's own labels, on voxels fine enough to plan screws whatever the slices of the data set are."""
+    from ctrestoration.anatomy.phantom import spine_phantom
+    from ctrestoration.anatomy.spine.from_labels import segment_from_labels
+
+    phantom = spine_phantom(size=_SPINE_SIZE, spacing=_SPINE_SPACING, seed=seed, region=level)
+    return segment_from_labels(phantom.volume.grid, phantom.labels)
 
 
-def _rods(screws: tuple[Screw, ...], material: str) -> tuple[Rod, ...]:
-    rods = []
-    for side in ("left", "right"):
-        heads = sorted((head_center(screw) for screw in screws if screw.side == side), key=lambda head: -head[2])
-        if heads:
-            up = np.array([0.0, 0.0, 30.0])  # the rod goes on to levels beyond the slab
-            points = [heads[0] + up, *heads, heads[-1] - up]
-            rods.append(Rod(side, tuple(_point(point) for point in points), 5.5, material))  # type: ignore[arg-type]
-    return tuple(rods)
+def _volume_spine(path: Path) -> SpineSegmentation:
+    """By shape, never by a program that is installed on one machine and not on the next."""
+    from ctrestoration.anatomy.spine.segment import segment_spine
+
+    return segment_spine(_read_axial(path), method="fallback")
 
 
-def _bar(volume: Volume, material: str, draw: np.random.Generator) -> Rod:
-    """A bar of any direction; it starts in bone where there is any."""
-    places = np.argwhere(volume.array > _BONE_HU)
-    if len(places) == 0:
-        places = np.argwhere(volume.array > _BODY_HU)
-    if len(places) == 0:
-        raise InputError(f"{volume.name} holds no patient: nothing in it is above {_BODY_HU:g} HU.")
-    start = volume.grid.to_world(places[int(draw.integers(len(places)))][::-1].astype(float))
-    direction = draw.standard_normal(3)
-    stop = start + direction / np.linalg.norm(direction) * draw.uniform(8, 60)
-    return Rod("left", (_point(start), _point(stop)), float(draw.uniform(2.5, 12)), material)
+def _read_axial(path: Path) -> Volume:
+    from ctrestoration.io.images import read_volume
+
+    return read_volume(path).axial()
 
 
-def _inside(point: Vector, grid: Grid) -> bool:
-    index = grid.to_index(point)
-    return bool((index >= 0).all() and (index <= np.array(grid.shape[::-1]) - 1).all())
+def _by_kind(implants: Fractions) -> tuple[Fractions, Fractions]:
+    """Metals and ceramics, which cast artifacts, and polymers, which do not."""
+    from ctrestoration.physics.materials import material
+
+    polymers = {name: fraction for name, fraction in implants.items() if material(name).kind == "polymer"}
+    return {name: fraction for name, fraction in implants.items() if name not in polymers}, polymers
+
+
+def _total(fractions: Fractions, grid: Grid) -> NDArray[np.float32]:
+    return sum(fractions.values(), np.zeros(grid.shape, dtype=np.float32))
+
+
+def _metal_mm2(metal: NDArray[np.float32], grid: Grid) -> NDArray[np.float64]:
+    """Area of metal by slice; voxels that hold so little that no trace is cast do not count."""
+    from ctrestoration.simulate.metal import TRACE_FRACTION
+
+    seen = np.where(metal > TRACE_FRACTION, metal, 0.0)
+    return np.asarray(seen.sum(axis=(1, 2), dtype=np.float64) * grid.spacing[0] * grid.spacing[1])
+
+
+def _loosened(volume: Volume, case: Case) -> Volume:
+    """The patient with the lucent gap that the case's loose screws have around them."""
+    if case.plan is None or not any(screw.loosening_mm > 0 for screw in case.plan.screws):
+        return volume
+    gap = loosening(case.plan, volume.grid)
+    return volume.replaced((volume.array * (1 - gap) + _GAP_HU * gap).astype(np.float32))
+
+
+def _with_polymers(volume: Volume, polymers: Fractions) -> Volume:
+    """The patient with polymers in place, at the HU of their attenuation."""
+    from ctrestoration.physics.materials import material
+    from ctrestoration.physics.polychromatic import REFERENCE_KEV
+
+    water = float(material("water").attenuation(REFERENCE_KEV)[0])
+    array = volume.array
+    for name, fraction in polymers.items():
+        hu = np.float32(1000 * (float(material(name).attenuation(REFERENCE_KEV)[0]) / water - 1))
+        array = array * (1 - fraction) + hu * fraction
+    return replace(volume, array=array.astype(np.float32)) if polymers else volume
 
 
 def _smoothed(plane: NDArray[np.float32], scale: Vector) -> NDArray[np.float32]:
@@ -198,7 +232,3 @@ def _short_digest(path: Path) -> str:
     if path.is_dir():
         return f"{derive(*sorted(item.name for item in path.iterdir())):x}"[:6]
     return sha256_of(path)[:6]
-
-
-def _point(values: Vector) -> tuple[float, float, float]:
-    return float(values[0]), float(values[1]), float(values[2])

@@ -13,7 +13,7 @@ from typing import Any
 
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
-from ctrestoration.io.pairs import SHARD_PAIRS, SPLITS, finished_shard, write_manifest, write_shard
+from ctrestoration.io.pairs import SHARD_PAIRS, SPLITS, finished_shard, read_cases, write_manifest, write_shard
 from ctrestoration.jobs.durable import replace_json, sha256_of, sweep_temporaries
 from ctrestoration.jobs.locks import FileLock
 from ctrestoration.jobs.rundir import read_json
@@ -133,16 +133,16 @@ def split_patients(settings: BuildSettings) -> dict[str, list[int]]:
 
 def make_shard(folder: Path, settings: BuildSettings, task: Task, control: Control = SILENT) -> str:
     """Simulate and write one shard, reporting between cases; returns its file name."""
-    pairs, names = [], []
+    pairs, cases = [], []
     patient: tuple[int, Patient] | None = None
     for number, case in control.track(task.cases, f"Simulating {task.file}"):
         if patient is None or patient[0] != number:
             patient = number, _patient(settings, number)
         draw = generator(settings.seed, "case", number, case)
-        made = simulate_case(patient[1], draw, settings.preset, settings.slices)
+        made, facts = simulate_case(patient[1], draw, settings.preset, settings.slices)
         pairs += made
-        names += [patient[1].name] * len(made)
-    write_shard(folder / task.file, pairs, names)
+        cases.append({**facts, "count": len(made)})
+    write_shard(folder / task.file, pairs, cases)
     return task.file
 
 
@@ -200,17 +200,14 @@ def _settings_json(settings: BuildSettings) -> dict[str, Any]:
 
 
 def _describe(folder: Path, settings: BuildSettings, tasks: Sequence[Task]) -> dict[str, Any]:
-    import h5py
-
     splits: dict[str, Any] = {name: {"patients": [], "count": 0, "shards": []} for name in SPLITS}
     for task in tasks:
         path = folder / task.file
-        with h5py.File(path, "r") as file:
-            count, patients = int(file["input"].shape[0]), json.loads(file.attrs["patients"])
+        cases = read_cases(path)
+        count = sum(int(case["count"]) for case in cases)
         split = splits[task.split]
         split["count"] += count
-        split["patients"] = sorted({*split["patients"], *patients})
-        split["shards"].append(
-            {"file": task.file, "count": count, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
-        )
+        split["patients"] = sorted({*split["patients"], *(case["patient"] for case in cases)})
+        digest, size = sha256_of(path), path.stat().st_size
+        split["shards"].append({"file": task.file, "count": count, "bytes": size, "sha256": digest, "cases": cases})
     return splits

@@ -40,7 +40,7 @@ class Simulated:
         """See `Source.sample`."""
         draw = key.generator("case")
         patient = self._patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
-        (pair,) = simulate_case(patient, draw, self.settings.preset, 1)
+        (pair,), _ = simulate_case(patient, draw, self.settings.preset, 1)
         return {name: array[None] for name, array in pair.items()}
 
     def fingerprint(self) -> str:
