@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 OUT    ?= demo-output
+LAYERS ?= core mrml render gui packaging
 PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: help demo test lint setup setup-demo clean
@@ -10,16 +11,17 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet --con
 help:
 	@echo "make demo   install what the demonstration needs into $(VENV), run it, print the path of its report"
 	@echo "make test   install everything into $(VENV), check style and types, run every test that needs no Slicer"
+	@echo "            (some of them: make test LAYERS=\"core packaging\")"
 	@echo "make lint   style and types only        make clean   remove $(VENV) and the demonstration's output"
 
 demo: setup-demo
 	$(BIN)/ctrestoration demo --out $(OUT)
 
 test: setup lint
-	$(BIN)/python -m pytest Testing/core
+	$(BIN)/python Testing/run_layers.py $(LAYERS)
 
 lint: setup
-	$(BIN)/ruff check ctrestoration Testing benchmarks
+	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 setup-demo: $(VENV)/.demo
@@ -36,8 +38,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
-	@echo "Installing into $(VENV) (once; PyTorch takes a few minutes) ..."
-	@$(PIP) --editable ".[fast,imaging,torch,dev]"
+	@echo "Installing into $(VENV) (once; PyTorch, Qt and Slicer's core take a few minutes) ..."
+	@$(PIP) --editable ".[fast,imaging,torch,slicer,dev]"
 	@touch $@ $(VENV)/.demo
 
 clean:

@@ -1,0 +1,1 @@
+"""What the Slicer modules of CTRestoration share: nodes (MRML), presenters (decisions), widgets (Qt), jobs (children)."""

@@ -1,0 +1,1 @@
+"""Child processes of the Slicer modules: plain Python, without slicer or qt."""

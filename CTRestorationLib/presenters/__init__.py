@@ -1,0 +1,1 @@
+"""What panels do: decisions in plain Python, without slicer or qt; collaborators are passed in."""

@@ -1,0 +1,1 @@
+"""Panels and adapters made of Qt."""
