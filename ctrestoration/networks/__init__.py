@@ -23,7 +23,7 @@ def build_network(name: str, options: Mapping[str, object]) -> nn.Module:
     Raises:
         InputError: unknown name, or options that the network does not take.
     """
-    known = sorted(found.name for found in pkgutil.iter_modules(__path__))
+    known = sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
     if name not in known:
         raise InputError(f"Unknown network {name!r}: known ones are {', '.join(known)}.")
     module = importlib.import_module(f"{__name__}.{name}")
