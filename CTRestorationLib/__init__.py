@@ -1,1 +1,1 @@
-"""What the Slicer modules of CTRestoration share: nodes (MRML), presenters (decisions), widgets (Qt), jobs (children)."""
+"""What the Slicer modules share: nodes (MRML), presenters (decisions), widgets (Qt), jobs (child processes)."""

@@ -1,1 +1,1 @@
-"""MRML in and out: converts between nodes and the types of `ctrestoration`; imports slicer and vtk, never qt."""
+"""MRML in and out: the only place where Slicer's world (RAS) meets that of `ctrestoration` (LPS). Never imports qt."""
