@@ -1,16 +1,28 @@
-"""Networks: one file each, which defines `NETWORK`, the class. They are rebuilt from a name and JSON options."""
+"""Networks: one file each, which defines `NETWORK`, the class, and `KIND`, which recipes can train it.
+
+KIND = "image" says that it maps images [sample, in_channels, row, column] to [sample, out_channels, row, column].
+Saved weights keep the name of the file and the JSON options, by which `build_network` makes the network again. Its part
+of a run file is the class `Settings` of its file, or made from the constructor. Files whose name begins with an
+underscore hold what several networks share.
+"""
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from ctrestoration.errors import InputError
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+def network_names() -> list[str]:
+    """The networks there are, sorted."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
 
 
 def build_network(name: str, options: Mapping[str, object]) -> nn.Module:
@@ -23,7 +35,7 @@ def build_network(name: str, options: Mapping[str, object]) -> nn.Module:
     Raises:
         InputError: unknown name, or options that the network does not take.
     """
-    known = sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
+    known = network_names()
     if name not in known:
         raise InputError(f"Unknown network {name!r}: known ones are {', '.join(known)}.")
     module = importlib.import_module(f"{__name__}.{name}")
@@ -32,3 +44,16 @@ def build_network(name: str, options: Mapping[str, object]) -> nn.Module:
     except TypeError as error:
         raise InputError(f"The network {name!r} cannot be built: {error}.") from error
     return network
+
+
+@cache
+def settings_classes(kind: str = "image") -> tuple[Any, ...]:
+    """The settings class of every network of a kind, in alphabetical order of their files; see `_settings`."""
+    from ctrestoration.networks._settings import settings_of
+
+    modules = {name: importlib.import_module(f"{__name__}.{name}") for name in network_names()}
+    return tuple(
+        getattr(module, "Settings", None) or settings_of(name, module.NETWORK)
+        for name, module in modules.items()
+        if getattr(module, "KIND", None) == kind
+    )

@@ -52,6 +52,8 @@ class LiftingConvolution(nn.Module):
     Turning the image by 90 degrees turns every output and shifts its orientation axis by two.
     """
 
+    basis: Tensor
+
     def __init__(self, in_channels: int, out_channels: int, size: int = 5) -> None:
         super().__init__()
         self.register_buffer("basis", rotated_basis(size), persistent=False)
@@ -68,6 +70,8 @@ class LiftingConvolution(nn.Module):
 
 class GroupConvolution(nn.Module):
     """Convolution between features in every orientation: [sample, in * 8, ...] -> [sample, out * 8, ...]."""
+
+    basis: Tensor
 
     def __init__(self, in_channels: int, out_channels: int, size: int = 5) -> None:
         super().__init__()

@@ -25,6 +25,8 @@ class OSCNet(DICDNet):
         adaptive: predict the filters from the image (OSCNet+), at each stage anew.
     """
 
+    basis: Tensor
+
     def __init__(self, stages: int = 10, blocks: int = 3, adaptive: bool = False) -> None:
         self._adaptive = adaptive
         super().__init__(stages, blocks)

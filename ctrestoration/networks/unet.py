@@ -8,12 +8,15 @@ default widths and two input channels it is the network that InDuDoNet uses for 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrestoration.errors import InputError
+from ctrestoration.networks._settings import NetworkSettings
 
 
 class UNet(nn.Module):
@@ -99,4 +102,18 @@ def _block(channels: int, width: int, norm: str, dropout: float) -> nn.Sequentia
     return nn.Sequential(*layers)
 
 
+class Settings(NetworkSettings):
+    """A U-Net; see `ctrestoration.networks.unet`."""
+
+    name: Literal["unet"] = Field(description="Which network.")
+    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(32, 64, 128, 256, 256), min_length=2, max_length=7, description="Channels by level."
+    )
+    norm: Literal["batch", "instance", "none"] = Field(
+        default="batch", description="Normalization after each convolution."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels dropped in training.")
+
+
 NETWORK = UNet
+KIND = "image"

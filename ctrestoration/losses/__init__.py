@@ -1,0 +1,1 @@
+"""Losses that plug into any restoration network."""
