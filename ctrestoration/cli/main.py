@@ -72,9 +72,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 bad input, 130 cancelled)."""
     arguments = build_parser().parse_args(words)
-    with warnings.catch_warnings(), _terminable():
-        warnings.showwarning = _show_warning  # type: ignore[assignment]
-        warnings.simplefilter("always", CTRestorationWarning)
+    with reported():
         return _run(arguments)
 
 
@@ -83,19 +81,32 @@ def _run(arguments: argparse.Namespace) -> int:
         code = int(arguments.run_command(arguments) or 0)
         sys.stdout.flush()
         return code
-    except CTRestorationError as error:
-        say(f"ctrestoration: {error}")
-        return error.exit_code
-    except MemoryError:
-        say("ctrestoration: not enough memory for this volume: crop it, or give coarser voxels.")
-        return 2
-    except KeyboardInterrupt:
-        say("ctrestoration: Cancelled; nothing half-written was left.")
-        return 130
+    except (CTRestorationError, MemoryError, KeyboardInterrupt) as error:
+        sentence, code = explained(error)
+        say(f"ctrestoration: {sentence}")
+        return code
     except BrokenPipeError:
         # The reader of a pipe (`| head`) has gone; without this, Python complains about it once more while exiting.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def explained(error: BaseException) -> tuple[str, int]:
+    """One sentence and the exit code of an error that a user can do something about."""
+    if isinstance(error, CTRestorationError):
+        return str(error), error.exit_code
+    if isinstance(error, MemoryError):
+        return "not enough memory for this volume: crop it, or give coarser voxels.", 2
+    return "Cancelled; nothing half-written was left.", 130
+
+
+@contextmanager
+def reported() -> Iterator[None]:
+    """Within the block, notices go to the user and a polite request to end cleans up as Ctrl-C does."""
+    with warnings.catch_warnings(), _terminable():
+        warnings.showwarning = _show_warning  # type: ignore[assignment]
+        warnings.simplefilter("always", CTRestorationWarning)
+        yield
 
 
 @contextmanager
@@ -123,7 +134,7 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _show_warning(message: Any, category: type[Warning], *where: Any) -> None:
     if issubclass(category, CTRestorationWarning):
-        say(f"note: {message}")
+        say(str(message), "notice")
 
 
 def _sentence(text: str) -> str:

@@ -1,19 +1,61 @@
-"""Progress on standard error, for people at a terminal; standard output stays for results."""
+"""Progress on standard error, for people at a terminal; standard output stays for results.
+
+Every command speaks through this module, so that another front end can take the terminal's place: a job of the Slicer
+modules runs the same command inside `spoken_by`, and turns what it says into events (`ctrestoration.jobs.child`).
+"""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
 
 from ctrestoration.control import Control
 
 _LINE = {"open": False}
 
 
-def say(message: str) -> None:
-    """Print to standard error, on a line of its own even where a progress line is being rewritten."""
+class Front(Protocol):
+    """What takes the terminal's place."""
+
+    def control(self) -> Control:
+        """Where the command reports its progress, and is asked to stop."""
+        ...
+
+    def say(self, message: str, level: str) -> None:
+        """A line for the log; level "info" or "notice"."""
+        ...
+
+    def result(self, content: Any) -> None:
+        """The object that the command prints with --json."""
+        ...
+
+
+_FRONTS: list[Front] = []
+
+
+@contextmanager
+def spoken_by(front: Front) -> Iterator[None]:
+    """Within the block, commands report to `front` instead of the terminal."""
+    _FRONTS.append(front)
+    try:
+        yield
+    finally:
+        _FRONTS.pop()
+
+
+def say(message: str, level: str = "info") -> None:
+    """Print to standard error, on a line of its own even where a progress line is being rewritten.
+
+    A message of level "notice" is something the user should read although the work goes on.
+    """
+    if _FRONTS:
+        _FRONTS[-1].say(message, level)
+        return
+    message = f"note: {message}" if level == "notice" else message
     if _LINE["open"]:
         sys.stderr.write("\n")
         _LINE["open"] = False
@@ -25,6 +67,8 @@ def terminal_control() -> Control:
 
     On a terminal the line is rewritten in place; in a log, a line is written at every new message.
     """
+    if _FRONTS:
+        return _FRONTS[-1].control()
     start = time.monotonic()
     live = sys.stderr.isatty()
     shown_message, shown_at = "", 0.0
@@ -49,6 +93,9 @@ def terminal_control() -> Control:
 
 def print_json(content: Any) -> None:
     """Print one JSON object on standard output; NaN and infinity are defects and raise ValueError."""
+    if _FRONTS:
+        _FRONTS[-1].result(content)
+        return
     print(json.dumps(content, indent=2, allow_nan=False))
 
 
