@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
+
+from ctrestoration.volume import Grid
 
 _TURN = np.array([[0.9, -0.36, 0.24], [0.41, 0.87, -0.27], [-0.11, 0.34, 0.93]])
 
@@ -104,3 +107,17 @@ def geometry_difference(a: Any, b: Any) -> str:
     finally:
         for node in (a, b):
             node.SetAndObserveTransformNodeID(kept)
+
+
+def as_loaded(before: Grid, after: Grid) -> Callable[[np.ndarray], np.ndarray]:
+    """How Slicer turned an array when it loaded its volume: left-handed ones come back with an axis reversed.
+
+    The world stays as it was; only the order of the voxels in memory changes.
+    """
+    steps = np.linalg.inv(before.affine) @ after.affine
+    signs = np.rint(np.diag(steps)[:3]).astype(int)
+    np.testing.assert_allclose(steps[:3, :3], np.diag(signs), atol=1e-6)
+    turned = tuple(slice(None, None, int(sign)) for sign in signs[::-1])
+    first = [n - 1 if sign < 0 else 0 for n, sign in zip(before.shape[::-1], signs, strict=True)]
+    np.testing.assert_allclose(after.origin, before.to_world(first), atol=1e-6)
+    return lambda array: array[turned]
