@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.control import SILENT, Control
-from ctrestoration.volume import Volume
+from ctrestoration.volume import Volume, axial_part
 
 if TYPE_CHECKING:
     from ctrestoration.physics.geometry import Geometry, ImageGrid
@@ -55,6 +55,19 @@ class Acquisition:
         from ctrestoration.simulate.from_image import acquisition_from_image
 
         return acquisition_from_image(volume, metal, preset=preset, control=control)
+
+    def part(self, first: int, last: int) -> Acquisition:
+        """The slices from `first` to `last`, both included, counted from 0.
+
+        Raises:
+            InputError: no range within the acquisition.
+        """
+        where = axial_part(self.image.grid, first, last)
+        cut = where[0]
+        return replace(
+            self, image=self.image.part(where), sinogram=self.sinogram[cut], trace=self.trace[cut],
+            metal=self.metal[cut],
+        )  # fmt: skip
 
     def save(self, path: str | Path) -> None:
         """Write to a .npz file; see `io.acquisitions.save_acquisition`."""

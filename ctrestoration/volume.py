@@ -162,6 +162,30 @@ def axial_orientation(grid: Grid) -> tuple[Orientation, Grid]:
     return Orientation((axes[0], axes[1], axes[2]), flips), Grid((shape[0], shape[1], shape[2]), affine)
 
 
+def axial_part(grid: Grid, first: int, last: int) -> tuple[slice, slice, slice]:
+    """Where a range of axial slices lies in arrays [z, y, x] of a grid, whatever its order of axes.
+
+    Args:
+        grid: of the volume.
+        first: lowest slice, counted from 0 along the first axis of `Volume.axial()`: from the feet up.
+        last: highest slice, itself included.
+
+    Returns:
+        One slice per array axis; two of them take everything.
+
+    Raises:
+        InputError: a range that is empty or reaches outside the volume.
+    """
+    orientation, axial = axial_orientation(grid)
+    count = axial.shape[0]
+    if not 0 <= first <= last < count:
+        raise InputError(f"Slices {first} to {last} are no range within 0 to {count - 1}, counted from the feet.")
+    start, stop = (count - 1 - last, count - first) if orientation.flips[0] else (first, last + 1)
+    part = [slice(None)] * 3
+    part[orientation.axes[0]] = slice(start, stop)
+    return part[0], part[1], part[2]
+
+
 @dataclass(frozen=True)
 class Volume:
     """A CT volume.
@@ -202,6 +226,13 @@ class Volume:
         if difference is not None:
             raise InputError(f"{self.name} does not cover the voxels of the input: {difference}.")
         return Volume(orientation.undo(self.array), grid, self.name, self.provenance)
+
+    def part(self, where: tuple[slice, slice, slice]) -> Volume:
+        """The voxels array[where], at their places in the world; `where` has no steps (see `axial_part`)."""
+        ranges = [range(count)[cut] for cut, count in zip(where, self.grid.shape, strict=True)]
+        start = (ranges[0].start, ranges[1].start, ranges[2].start)
+        stop = (ranges[0].stop, ranges[1].stop, ranges[2].stop)
+        return Volume(self.array[where], self.grid.crop(start, stop), self.name, self.provenance)
 
     def replaced(self, array: NDArray[Any], name: str | None = None, **provenance: Any) -> Volume:
         """A volume on the same grid with other values; `provenance` entries are added to this one's."""

@@ -109,6 +109,7 @@ def simulate_metal(
     *,
     preset: str = "syndeeplesion-640",
     seed: int = 0,
+    first_slice: int = 0,
     control: Control = SILENT,
     **overrides: Any,
 ) -> MetalSimulation:
@@ -122,6 +123,8 @@ def simulate_metal(
         implants: material name -> metal fraction 0..1, float32 [z, y, x] on the volume's grid.
         preset: scanner geometry.
         seed: of the photon noise.
+        first_slice: number of the lowest axial slice in the whole scan, where `volume` is a part of one: the part
+            then gets the whole scan's noise.
         control: reported to between slices.
         **overrides: fields of `MetalSettings`.
 
@@ -144,7 +147,7 @@ def simulate_metal(
     for z in control.track(slices, "Simulating the scan"):
         metal = {name: np.where(f[z] > TRACE_FRACTION, f[z], 0.0) for name, f in fractions.items()}
         metal = {name: f for name, f in metal.items() if f.any()}
-        clean, sinogram[z], trace[z] = scan.measure(axial.array[z], metal, (seed, z))
+        clean, sinogram[z], trace[z] = scan.measure(axial.array[z], metal, (seed, first_slice + z))
         reference[z] = scan.reconstruct(clean)
         image[z] = scan.reconstruct(sinogram[z]) if metal else reference[z]
     total = sum(fractions.values(), np.zeros(axial.grid.shape, dtype=np.float32))
