@@ -2,7 +2,7 @@
 
 Joseph's method (IEEE TMI 1 (1982) 192): a ray steps along the axis it is closest to, one pixel a step, and
 interpolates linearly across the other. Images lie in memory with the axis across last, so that the two pixels of an
-interpolation are neighbors. The table of steps is made in `projector.step_table`.
+interpolation are neighbors. The table of steps is made in `steps.step_table`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from __future__ import annotations
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+HAS_LANES = True
+"""Symmetric scans are projected by `lanes`."""
 
 
 def set_threads(count: int) -> None:
@@ -33,7 +36,7 @@ def forward(rows: NDArray, columns: NDArray, steps: NDArray, ranges: NDArray, ou
     Args:
         rows: images for rays that step over columns [slice, column, row + 4], two zeros at either end.
         columns: images for rays that step over rows [slice, row, column + 4].
-        steps: [ray, 3], see `projector.step_table`.
+        steps: [ray, 3], see `steps.step_table`.
         ranges: [ray, 3]: whether the ray steps over columns, first step inside, one past the last.
         out: [slice, ray].
     """

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+HAS_LANES = False
+
 _RAYS = 4096
 
 

@@ -35,7 +35,7 @@ class _Group:
 
 def forward(images: torch.Tensor, projector: Projector) -> torch.Tensor:
     """Line integrals [..., view, bin] of float32 images [..., row, column], on the images' device."""
-    from ctrestoration.physics.projector import PAD
+    from ctrestoration.physics.steps import PAD
 
     lead = images.shape[:-2]
     stack = images.reshape(-1, *images.shape[-2:])
@@ -54,7 +54,7 @@ def forward(images: torch.Tensor, projector: Projector) -> torch.Tensor:
 
 def adjoint(sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
     """The transpose of `forward`: float32 [..., view, bin] -> [..., row, column], on the sinograms' device."""
-    from ctrestoration.physics.projector import PAD
+    from ctrestoration.physics.steps import PAD
 
     lead = sinograms.shape[:-2]
     rays = sinograms.reshape(-1, projector.geometry.n_views * projector.geometry.n_bins)

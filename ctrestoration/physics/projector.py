@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError
+from ctrestoration.physics import lanes
 from ctrestoration.physics.geometry import Geometry, ImageGrid
 from ctrestoration.physics.kernels import Engine, kernels
-
-PAD = 2
-"""Zeros around an image, across the direction of stepping."""
+from ctrestoration.physics.steps import PAD, step_table
 
 
 class Projector:
@@ -35,6 +34,7 @@ class Projector:
         self.engine = engine
         kernels(engine)
         self.steps, self.ranges = step_table(geometry, grid)
+        self._walks = lanes.symmetric_walks(geometry, grid) if kernels(engine).HAS_LANES else ()
 
     def forward(self, images: Any) -> Any:
         """Line integrals of images.
@@ -54,7 +54,8 @@ class Projector:
 
             return project(images, self)
         stack, lead = self._stack(images, self.grid.shape, "image")
-        out = self._project(stack, self.steps, self.ranges)
+        out = np.empty((len(stack), len(self.steps)), dtype=np.float32)
+        self._project(stack, self._walks, slice(None), out)
         return out.reshape(*lead, self.geometry.n_views, self.geometry.n_bins)
 
     def forward_rays(self, images: NDArray[Any], rays: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -71,19 +72,29 @@ class Projector:
             InputError: images or rays of another shape than grid and geometry.
         """
         stack, lead = self._stack(images, self.grid.shape, "image")
-        if rays.shape != (self.geometry.n_views, self.geometry.n_bins):
-            raise InputError(f"The rays have shape {rays.shape}, the geometry has {self.geometry.n_views} views.")
+        expected = (self.geometry.n_views, self.geometry.n_bins)
+        if rays.shape != expected:
+            raise InputError(f"The rays have shape {rays.shape}, the geometry expects {expected} (view, bin).")
         chosen = rays.ravel()
-        return self._project(stack, self.steps[chosen], self.ranges[chosen]).reshape(*lead, -1)
+        out = np.empty((len(stack), int(chosen.sum())), dtype=np.float32)
+        self._project(stack, tuple(walks.serving(chosen) for walks in self._walks), chosen, out)
+        return out.reshape(*lead, -1)
 
     def _project(
-        self, stack: NDArray[np.float32], steps: NDArray[np.float64], ranges: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
-        out = np.empty((len(stack), len(steps)), dtype=np.float32)
+        self,
+        stack: NDArray[np.float32],
+        walks: tuple[lanes.Walks, ...],
+        chosen: slice | NDArray[np.bool_],
+        out: NDArray[np.float32],
+    ) -> None:
+        """Line integrals [slice, ray] along the chosen rays, which are those that the walks serve."""
+        engine = self._kernels()
+        if walks:
+            lanes.forward(stack, walks, out)
+            return
         columns = np.pad(stack, ((0, 0), (0, 0), (PAD, PAD)))
         rows = np.pad(np.ascontiguousarray(stack.transpose(0, 2, 1)), ((0, 0), (0, 0), (PAD, PAD)))
-        self._kernels().forward(rows, columns, steps, ranges, out)
-        return out
+        engine.forward(rows, columns, self.steps[chosen], self.ranges[chosen], out)
 
     def adjoint(self, sinograms: Any) -> Any:
         """The exact transpose of `forward`.
@@ -103,11 +114,16 @@ class Projector:
             return backproject(sinograms, self)
         shape = (self.geometry.n_views, self.geometry.n_bins)
         stack, lead = self._stack(sinograms, shape, "sinogram")
+        rays = stack.reshape(len(stack), -1)
         rows, columns = self.grid.shape
+        engine = self._kernels()
+        if self._walks:
+            images = np.empty((len(stack), rows, columns), dtype=np.float32)
+            lanes.adjoint(rays, self._walks, images)
+            return images.reshape(*lead, rows, columns)
         by_rows = np.zeros((len(stack), columns, rows + 2 * PAD), dtype=np.float32)
         by_columns = np.zeros((len(stack), rows, columns + 2 * PAD), dtype=np.float32)
-        rays = stack.reshape(len(stack), -1)
-        self._kernels().adjoint(rays, self.steps, self.ranges, by_rows, by_columns)
+        engine.adjoint(rays, self.steps, self.ranges, by_rows, by_columns)
         images = by_columns[:, :, PAD:-PAD] + by_rows[:, :, PAD:-PAD].transpose(0, 2, 1)
         return np.ascontiguousarray(images).reshape(*lead, rows, columns)
 
@@ -123,36 +139,6 @@ class Projector:
         if self.threads is not None and hasattr(chosen, "set_threads"):
             chosen.set_threads(self.threads)
         return chosen
-
-
-def step_table(geometry: Geometry, grid: ImageGrid) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
-    """How every ray walks through the image.
-
-    Returns:
-        steps [ray, 3]: index across at step 0 (shifted by `PAD`), its increment a step, step length in mm; float64.
-        ranges [ray, 3]: whether the ray steps over columns, its first step inside the image, one past its last; int32.
-    """
-    cosine, sine, s = (part.ravel() for part in np.moveaxis(geometry.rays(), -1, 0))
-    (rows, columns), (dy, dx) = grid.shape, grid.spacing
-    x, y = grid.coordinates()
-    # In pixels, not in mm: the index across then moves by at most one a step, for oblong pixels too.
-    over_columns = np.abs(sine) * dy >= np.abs(cosine) * dx
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # y = (s - x cos) / sin, row = (rows - 1) / 2 - y / dy; likewise for the column of a row.
-        down = (0.5 * (rows - 1) - (s - x[0] * cosine) / sine / dy, dx * cosine / sine / dy, dx / np.abs(sine))
-        right = (0.5 * (columns - 1) + (s - y[0] * sine) / cosine / dx, dy * sine / cosine / dx, dy / np.abs(cosine))
-        steps = np.stack([np.where(over_columns, a, b) for a, b in zip(down, right, strict=True)], axis=-1)
-        steps[:, 0] += PAD
-        # Inside: PAD - 1 <= first + k * increment < across + PAD. A rounding error reads padding, which holds zero.
-        across = np.where(over_columns, rows, columns)
-        ends = np.stack([PAD - 1 - steps[:, 0], across + PAD - steps[:, 0]]) / steps[:, 1]
-    flat = np.abs(steps[:, 1]) < 1e-9
-    held = (steps[:, 0] >= PAD - 1) & (steps[:, 0] < across + PAD)
-    start = np.where(flat, np.where(held, 0, np.inf), np.ceil(ends.min(axis=0)))
-    stop = np.where(flat, np.where(held, np.inf, 0), np.ceil(ends.max(axis=0)))
-    along = np.where(over_columns, columns, rows)
-    limits = [np.clip(limit, 0, along) for limit in (start, stop)]
-    return np.ascontiguousarray(steps), np.stack([over_columns, *limits], axis=-1).astype(np.int32)
 
 
 def _is_torch(array: Any) -> bool:
