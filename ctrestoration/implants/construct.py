@@ -36,7 +36,7 @@ def parts_of(plan: Plan) -> list[Part]:
     """
     parts: list[Part] = []
     for screw in plan.screws:
-        parts.extend(_screw(screw, _rod_near(plan, screw)))
+        parts.extend(_screw(screw, rod_near(plan, screw)))
     for rod in plan.rods:
         mesh = sweep(centerline(rod), rod.diameter_mm / 2)
         parts.append(Part(f"rod {rod.side}", rod.material, mesh))
@@ -98,7 +98,7 @@ def loosening(plan: Plan, grid: Grid) -> NDArray[np.float32]:
     return np.asarray(np.clip(out - sum(metal.values(), np.zeros_like(out)), 0, 1))
 
 
-def _rod_near(plan: Plan, screw: Screw) -> tuple[Vector, float]:
+def rod_near(plan: Plan, screw: Screw) -> tuple[Vector, float]:
     """Direction and diameter of the rod at a screw's head; the body's long axis where it has none."""
     center = head_center(screw)
     best: tuple[float, Vector, Rod] | None = None
