@@ -1,0 +1,96 @@
+"""What MARInpaint remembers in the scene: flat fields, each step's under its own heading.
+
+Enumerations are stored by name: renaming one breaks saved scenes. The wrapper reads its annotations as objects, so
+this file does without `from __future__ import annotations`. Steps and decimals stand in the .ui files: as annotations
+the wrapper would warn of them at every start.
+"""
+
+import enum
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
+
+
+class SpineMethod(enum.Enum):
+    """Where the vertebrae come from; the value is the command line's word."""
+
+    EXISTING = "labels"
+    TOTALSEGMENTATOR = "totalsegmentator"
+    FALLBACK = "fallback"
+
+    def label(self) -> str:
+        """What the combo box shows."""
+        return {
+            "EXISTING": "Existing segmentation",
+            "TOTALSEGMENTATOR": "TotalSegmentator",
+            "FALLBACK": "By shape (built in)",
+        }[self.name]
+
+
+class PlanningMode(enum.Enum):
+    """How large a screw the planner takes; the value is the command line's word."""
+
+    CLINICAL = "clinical"
+    CONSERVATIVE = "conservative"
+
+    def label(self) -> str:
+        """What the combo box shows."""
+        return {
+            "CLINICAL": "Clinical: the level's usual diameter while both walls hold",
+            "CONSERVATIVE": "Conservative: 80 % of the pedicle",
+        }[self.name]
+
+
+class ScatterProfile(enum.Enum):
+    """Whose screws the scatter imitates; the value is the command line's word."""
+
+    ROBOT = "robot"
+    FREEHAND = "freehand"
+
+    def label(self) -> str:
+        """What the combo box shows."""
+        return {"ROBOT": "Robot: 92 % grade A", "FREEHAND": "Freehand: 80 % grade A"}[self.name]
+
+
+@parameterNodeWrapper
+class MARInpaintParameters:
+    """The choices of the five steps.
+
+    inputVolume - CT in HU that every step starts from.
+
+    Segment
+    metalThreshold - HU above which a voxel is metal, when it is set by hand.
+    metalAutomatic - True lets the scan's own scale choose the threshold.
+    metalMinimumVolume - mm3; smaller pieces are noise.
+    metalAnywhere - True keeps metal outside the body and at the edge of the field of view.
+    metalSegmentation, metalSegment - the metal mask that the following steps use: node and segment ID.
+    spineMethod - where the vertebrae come from.
+    spineSource - the segmentation they are read from, with SpineMethod.EXISTING.
+    spineNamed - with SpineMethod.FALLBACK: "2=L3" says that the second vertebra from the top is L3.
+    spineSegmentation - the vertebrae that Instrument uses.
+
+    Instrument
+    levels - checked levels, joined by commas.
+    planningMode, planRods - options of the planner.
+    scatterProfile, scatterSeed - how screws are scattered; the same seed gives the same screws.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode | None
+
+    metalThreshold: Annotated[float, WithinRange(500.0, 20000.0), Default(2500.0)]
+    metalAutomatic: bool = True
+    metalMinimumVolume: Annotated[float, WithinRange(0.0, 10000.0), Default(10.0)]
+    metalAnywhere: bool = False
+    metalSegmentation: vtkMRMLSegmentationNode | None
+    metalSegment: str = ""
+    spineMethod: SpineMethod = SpineMethod.EXISTING
+    spineSource: vtkMRMLSegmentationNode | None
+    spineNamed: str = ""
+    spineSegmentation: vtkMRMLSegmentationNode | None
+
+    levels: str = ""
+    planningMode: PlanningMode = PlanningMode.CLINICAL
+    planRods: bool = True
+    scatterProfile: ScatterProfile = ScatterProfile.FREEHAND
+    scatterSeed: Annotated[int, WithinRange(0, 999999), Default(1)]

@@ -1,0 +1,1 @@
+"""The five steps of MARInpaint, as decisions without slicer or qt."""
