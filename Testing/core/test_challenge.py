@@ -53,7 +53,7 @@ def test_each_measure_answers_to_its_own_fault() -> None:
     knots = []
     for sigma in (0.4, 0.75, 1.0):
         blurred = np.where(metal, truth, gaussian_filter(without_metal, sigma))
-        knots.append(challenge_measures(blurred, truth, metal, PIXEL)["sharpness"])
+        knots.append(challenge_measures(blurred, truth, metal, PIXEL, region)["sharpness"])
     assert 1.0 > knots[0] > knots[1] > knots[2]
     assert challenge_measures(without_metal, truth, metal, PIXEL)["metal_dice"] == 0.0
     eroded = np.where(truth == 600, 100.0, truth)
