@@ -32,6 +32,9 @@ class Method(Protocol):
         title: how a person calls it, e.g. "Normalized metal artifact reduction".
         task: "mar" or "reconstruction".
         reference: the publication, with its equation numbers where they matter.
+
+    A method that can compute on a GPU also offers `on_device(device) -> Method`, device "auto", "cpu" or "cuda": the
+    same method set to compute there; it raises InputError where that device is not usable.
     """
 
     name: str

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctrestoration.cli.inputs import add_reading_options
 from ctrestoration.errors import InputError
+from ctrestoration.volume import LabelMap, Volume, axial_part
 
 if TYPE_CHECKING:
     from ctrestoration.acquisition import Acquisition
     from ctrestoration.control import Control
-    from ctrestoration.volume import Volume
+    from ctrestoration.registry import Method
 
 COMMAND = "correct"
 HELP = "reduce the metal artifacts of a CT volume, with or without its sinogram"
@@ -34,19 +36,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--uncertainty", metavar="F", help="write the uncertainty in HU, where the method gives one")
     parser.add_argument("--synthesized", metavar="F", help="write the mask of voxels whose rays were mostly filled in")
+    parser.add_argument(
+        "--slices", type=int, nargs=2, metavar=("FIRST", "LAST"),
+        help="correct these axial slices only, counted from 0 at the feet; the others stay bit for bit",
+    )  # fmt: skip
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto",
+        help="where the method computes, if it can choose (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, correct, write."""
-    from ctrestoration import registry
     from ctrestoration.cli.inputs import read_input
-    from ctrestoration.cli.terminal import terminal_control
+    from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_labels, write_volume
-    from ctrestoration.volume import LabelMap
 
-    method = registry.get("mar", arguments.method)
+    method = _method(arguments.method, arguments.device)
     outputs = [path for path in (arguments.output, arguments.uncertainty, arguments.synthesized) if path is not None]
     for number, output in enumerate(outputs):
         refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal)
@@ -54,34 +63,84 @@ def run(arguments: argparse.Namespace) -> int:
         if output in outputs[:number]:
             raise InputError(f"{output} is asked for twice: every output needs a name of its own.")
     volume = read_input(arguments.input, arguments)
+    where = (slice(None),) * 3 if arguments.slices is None else axial_part(volume.grid, *arguments.slices)
     control = terminal_control()
-    acquisition = _acquisition(arguments, volume, control.part(0.0, 0.4))
+    facts: dict[str, Any] = {"method": method.name, "slices": arguments.slices}
+    acquisition = _acquisition(arguments, volume, where, facts, control.part(0.0, 0.4))
     if acquisition is None:
-        write_volume(volume, arguments.output)
-        print(f"wrote {arguments.output}, the image unchanged")
-        return 0
-    restoration = method.restore(acquisition, control.part(0.4, 1.0))
-    if arguments.uncertainty and restoration.uncertainty is None:
+        # Nothing to correct, but a front end finds every file that it asked for.
+        restored, uncertainty, mask = volume, None, np.zeros(volume.grid.shape, dtype=bool)
+    else:
+        restored, uncertainty, mask = _restored(method, acquisition, volume, where, facts, control.part(0.4, 1.0))
+    if acquisition is not None and arguments.uncertainty and uncertainty is None:
         raise InputError(
             f"Method {method.name!r} gives no uncertainty: leave --uncertainty out, or choose another one."
         )
-    write_volume(restoration.image.in_order_of(volume.grid), arguments.output)
-    print(f"wrote {arguments.output}")
-    if restoration.uncertainty is not None and arguments.uncertainty:
-        write_volume(restoration.uncertainty.in_order_of(volume.grid), arguments.uncertainty)
-        print(f"wrote {arguments.uncertainty}")
+    write_volume(restored, arguments.output)
+    facts["files"] = [arguments.output]
+    if uncertainty is not None and arguments.uncertainty:
+        write_volume(uncertainty, arguments.uncertainty)
+        facts["files"].append(arguments.uncertainty)
     if arguments.synthesized:
-        mask = (
-            restoration.synthesized if restoration.synthesized is not None else np.zeros(acquisition.image.grid.shape)
-        )
-        turned = acquisition.image.replaced(mask.astype(np.float32)).in_order_of(volume.grid)
-        labels = LabelMap(turned.array.astype(np.uint16), volume.grid, {1: "synthesized"})
-        write_labels(labels, arguments.synthesized)
-        print(f"wrote {arguments.synthesized}")
+        write_labels(LabelMap(mask.astype(np.uint16), volume.grid, {1: "synthesized"}), arguments.synthesized)
+        facts["files"].append(arguments.synthesized)
+    if arguments.json:
+        print_json(facts)
+    else:
+        print("\n".join([facts["metal"], *(f"wrote {path}" for path in facts["files"])]))
     return 0
 
 
-def _acquisition(arguments: argparse.Namespace, volume: Volume, control: Control) -> Acquisition | None:
+def _method(name: str, device: str) -> Method:
+    """The method of that name, set to compute where it was asked to.
+
+    Raises:
+        InputError: unknown method, or one that computes on the CPU only although a GPU was asked for.
+    """
+    from ctrestoration import registry
+
+    method = registry.get("mar", name)
+    choose = getattr(method, "on_device", None)
+    if choose is not None:
+        return choose(device)  # type: ignore[no-any-return]
+    if device == "cuda":
+        raise InputError(f"Method {name!r} computes on the CPU only: leave --device out, or choose a network.")
+    return method
+
+
+def _restored(
+    method: Method,
+    acquisition: Acquisition,
+    volume: Volume,
+    where: tuple[slice, slice, slice],
+    facts: dict[str, Any],
+    control: Control,
+) -> tuple[Volume, Volume | None, NDArray[np.bool_]]:
+    """Image, uncertainty and mask of synthesized voxels on the whole grid, changed in the wanted part only."""
+    restoration = method.restore(acquisition, control)
+    part = volume.part(where)
+
+    def whole(found: Volume, background: NDArray[np.float32]) -> Volume:
+        array = np.array(background)
+        array[where] = found.in_order_of(part.grid).array
+        return Volume(array, volume.grid, found.name, found.provenance)
+
+    nothing = np.zeros(volume.grid.shape, dtype=np.float32)
+    mask = restoration.synthesized
+    mask = np.zeros(acquisition.image.grid.shape, dtype=bool) if mask is None else mask
+    found = whole(acquisition.image.replaced(mask.astype(np.float32)), nothing).array > 0
+    uncertainty = None if restoration.uncertainty is None else whole(restoration.uncertainty, nothing)
+    facts |= {"synthesized_voxels": int(found.sum()), "provenance": restoration.provenance}
+    return whole(restoration.image, volume.array), uncertainty, found
+
+
+def _acquisition(
+    arguments: argparse.Namespace,
+    volume: Volume,
+    where: tuple[slice, slice, slice],
+    facts: dict[str, Any],
+    control: Control,
+) -> Acquisition | None:
     """The data to correct from; None where there is no metal, and so nothing to correct."""
     from ctrestoration.acquisition import Acquisition
     from ctrestoration.anatomy.metal import segment_metal
@@ -95,17 +154,20 @@ def _acquisition(arguments: argparse.Namespace, volume: Volume, control: Control
         difference = acquisition.image.grid.mismatch(volume.axial().grid)
         if difference is not None:
             raise InputError(f"{arguments.acquisition} was not made from {arguments.input}: {difference}.")
-        return acquisition
+        facts["metal"] = f"metal: the trace of {arguments.acquisition}"
+        return acquisition if arguments.slices is None else acquisition.part(*arguments.slices)
     if arguments.metal:
         metal = read_fraction(arguments.metal, volume.grid) >= 0.5
-        if not metal.any():
-            print(f"the metal mask {arguments.metal} is empty: nothing to correct")
-            return None
+        facts["metal"] = f"metal: {int(metal.sum()) * volume.grid.voxel_mm3 / 1000:.2f} ml of {arguments.metal}"
+        reason = f"the metal mask {arguments.metal} is empty: nothing to correct"
     else:
         found = segment_metal(volume, threshold=arguments.threshold)
         metal = found.mask
-        if not metal.any():
-            print(f"no metal found, nothing to correct; threshold {found.reason}")
-            return None
-        print(f"metal: {int(metal.sum()) * volume.grid.voxel_mm3 / 1000:.2f} ml above {found.threshold:.0f} HU")
-    return Acquisition.from_image(volume, metal, control=control)
+        facts["metal"] = f"metal: {found.volume_mm3 / 1000:.2f} ml above {found.threshold:.0f} HU"
+        reason = f"no metal found, nothing to correct; threshold {found.reason}"
+    if metal.any() and not metal[where].any():
+        reason = f"no metal in slices {arguments.slices[0]} to {arguments.slices[1]}: nothing to correct"
+    if not metal[where].any():
+        facts["metal"] = f"{reason}; the image is unchanged"
+        return None
+    return Acquisition.from_image(volume.part(where), metal[where], control=control)

@@ -15,7 +15,7 @@ EXAMPLE = "ctrestoration evaluate corrected.nii.gz --reference truth.nii.gz --me
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("image", metavar="IMAGE", help="the CT volume to measure, in HU")
+    parser.add_argument("images", metavar="IMAGE", nargs="+", help="the CT volume to measure, in HU; or several")
     parser.add_argument(
         "--reference", metavar="REF", required=True, help="the volume it should equal, on the same grid"
     )
@@ -27,37 +27,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="HU window of PSNR and SSIM (default: -1000 1604, the linear range of the public benchmarks)",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="print one JSON object; of several images, a list in it")
     add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, measure, print."""
     from ctrestoration.cli.inputs import read_input
-    from ctrestoration.cli.terminal import print_json
+    from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.evaluate.metrics import BENCHMARK_WINDOW, evaluate
     from ctrestoration.io.images import read_fraction
 
-    image = read_input(arguments.image, arguments)
     reference = read_input(arguments.reference, arguments)
-    difference = image.grid.mismatch(reference.grid)
-    if difference is not None:
-        raise InputError(
-            f"{arguments.image} and {arguments.reference} lie on different grids: {difference}; "
-            "resample one onto the other first."
-        )
     metal = None
     if arguments.metal:
-        metal = read_fraction(arguments.metal, image.grid) >= 0.5
-    axial, axial_reference = image.axial(), reference.axial()
-    if metal is not None:
-        metal = image.replaced(metal).axial().array > 0
+        mask = read_fraction(arguments.metal, reference.grid) >= 0.5
+        metal = reference.replaced(mask).axial().array > 0
     window = (arguments.window[0], arguments.window[1]) if arguments.window else BENCHMARK_WINDOW
-    scores = evaluate(axial.array, axial_reference.array, metal, window)
-    if arguments.json:
-        print_json(scores)
+    control, scores = terminal_control(), []
+    for path in control.track(arguments.images, "Measuring"):
+        image = read_input(path, arguments)
+        difference = image.grid.mismatch(reference.grid)
+        if difference is not None:
+            raise InputError(
+                f"{path} and {arguments.reference} lie on different grids: {difference}; "
+                "resample one onto the other first."
+            )
+        scores.append(evaluate(image.axial().array, reference.axial().array, metal, window))
+    if not arguments.json:
+        for path, found in zip(arguments.images, scores, strict=True):
+            print((f"{path}\n" if len(scores) > 1 else "") + _table(found))
+    elif len(scores) == 1:
+        print_json(scores[0])
     else:
-        print(_table(scores))
+        named = zip(arguments.images, scores, strict=True)
+        print_json({"images": [{"image": path, **found} for path, found in named]})
     return 0
 
 

@@ -23,7 +23,7 @@ from ctrestoration.errors import CTRestorationError, CTRestorationWarning
 _GROUP_HELP = {
     "segment": "find metal or the spine in a CT volume",
     "phantom": "make a synthetic CT with known truth",
-    "implants": "plan, place and list implants",
+    "implants": "plan, grade, scatter, place and list implants",
     "simulate": "simulate what the scanner makes of metal or of a lower dose",
     "dataset": "build and check training data",
     "models": "list, check and export weights",

@@ -39,8 +39,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--scatter", type=float, default=20.0, help="photons added to every bin (default: %(default)g)")
     parser.add_argument("--seed", type=seed_number, default=0, help="of the photon noise (default: %(default)s)")
+    parser.add_argument(
+        "--slices", type=int, nargs=2, metavar=("FIRST", "LAST"),
+        help="scan these axial slices only, counted from 0 at the feet; the results hold only them",
+    )  # fmt: skip
+    _add_advanced(parser)
     parser.add_argument("--json", action="store_true", help="print the settings as one JSON object")
     add_reading_options(parser)
+
+
+_ADVANCED = {
+    "mu_water": ("PER_MM", "attenuation of water that stands for 0 HU at 70 keV, 0.005..0.1 per mm"),
+    "scatter_ratio": ("SHARE", "scatter of the patient as a share of the primary photons, 0..10"),
+    "electronic_noise": ("PHOTONS", "standard deviation of the detector's own noise in photons a bin, 0..1e6"),
+    "metal_edge": ("FACTOR", "the metal path at the edge of its trace is divided by this, 1..100; 1: leave it alone"),
+}
+
+
+def _add_advanced(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("advanced settings of the scan")
+    for name, (metavar, text) in _ADVANCED.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar=metavar, help=text)
+    group.add_argument("--fbp-mode", choices=("exact", "odl-compat"), help="reconstruction (default: the preset's)")
+    group.add_argument("--fbp-window", metavar="NAME", help="filter window; an unknown name lists them all")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,6 +72,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.io.images import write_volume
     from ctrestoration.physics.materials import material
     from ctrestoration.simulate.metal import simulate_metal
+    from ctrestoration.volume import axial_part
 
     if arguments.plan and arguments.material:
         raise InputError("--material cannot be given with --plan, which names the material of every part.")
@@ -58,16 +80,28 @@ def run(arguments: argparse.Namespace) -> int:
     out = Path(arguments.out)
     check_writable(out / "acquisition.npz")
     volume = read_input(arguments.input, arguments)
+    implants = _implants(arguments, volume)
+    first = 0
+    if arguments.slices is not None:
+        first = arguments.slices[0]
+        where = axial_part(volume.grid, *arguments.slices)
+        volume = volume.part(where)
+        implants = {name: fraction[where] for name, fraction in implants.items()}
+    advanced = {name: getattr(arguments, name) for name in (*_ADVANCED, "fbp_mode", "fbp_window")}
     simulation = simulate_metal(
         volume,
-        _implants(arguments, volume),
+        implants,
         preset=arguments.preset,
         seed=arguments.seed,
+        first_slice=first,
         spectrum=arguments.spectrum,
         photons=arguments.photons or None,
         scatter=arguments.scatter,
         control=terminal_control(),
+        **{name: value for name, value in advanced.items() if value is not None},
     )
+    if arguments.slices is not None:
+        simulation.settings["slices"] = list(arguments.slices)
     with atomic_folder(out) as folder:
         write_volume(simulation.acquisition.image.in_order_of(volume.grid), folder / "input.nii.gz")
         write_volume(simulation.reference.in_order_of(volume.grid), folder / "reference.nii.gz")
