@@ -26,7 +26,6 @@ from core import training_children as runs
 
 from ctrestoration.training.engine import fit
 from ctrestoration.training.keys import Key, order
-from ctrestoration.training.sources import make_source
 
 
 def by_engine(config: Any, folder: Path) -> float:
@@ -46,7 +45,7 @@ def by_shortest_loop(config: Any) -> float:
     """CPU seconds per step of the same updates without anything around them."""
     method = config.method.create(config)
     parts = method.build(config)
-    stage, source = method.stages[0], make_source(config.data.train)
+    stage, source = method.stages[0], config.data.train.create()
     optimizer = torch.optim.Adam(parts.modules["g"].parameters(), lr=config.optim.lr)
     indices = order(config.seed, stage.name, 0, len(source))
     size = config.data.batch_size

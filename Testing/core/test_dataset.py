@@ -164,12 +164,11 @@ def test_a_finished_data_set_is_not_overwritten(built: Path) -> None:
 
 
 def test_simulating_while_training_depends_on_the_key_only() -> None:
-    from ctrestoration.training.config import SimulatedSource
     from ctrestoration.training.keys import Key
-    from ctrestoration.training.sources import make_source
+    from ctrestoration.training.sources import simulated
 
-    settings = SimulatedSource(name="simulated", phantoms=1, count=4, size=32, pixel_mm=10.0)
-    first, second = make_source(settings), make_source(settings)
+    settings = simulated.Config(name="simulated", phantoms=1, count=4, size=32, pixel_mm=10.0)
+    first, second = settings.create(), settings.create()
     second.sample(Key(1, "main", 0, 3))  # what was drawn before must not matter
     one, same, other = (
         source.sample(Key(1, "main", epoch, 0)) for source, epoch in ((first, 0), (second, 0), (first, 1))

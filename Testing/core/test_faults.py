@@ -281,7 +281,7 @@ def test_fault_05_damaged_checkpoint(tmp_path: Path, undisturbed: dict[str, Any]
 def test_fault_07_nan_goes_back_with_a_lower_rate(tmp_path: Path, value: float) -> None:
     root = tmp_path / "run"
     runs.new_run(root)
-    assert runs.train(root, runs.Poison(13, 1, value)) == 0
+    assert runs.train(root, runs.Poison(12, 1, value)) == 0
     (nan,) = runs.events(root, "nan")
     assert len(nan["data"]["indices"]) == 2
     assert nan["data"]["seed"] == 3
@@ -309,13 +309,13 @@ class _PoisonThen:
         self.then = then
 
     def __call__(self, run: RunDirectory) -> dict[str, Any]:
-        return {**runs.Poison(13, 1)(run), **(self.then(run) if self.then else {})}
+        return {**runs.Poison(12, 1)(run), **(self.then(run) if self.then else {})}
 
 
 def test_fault_07_diverged(tmp_path: Path) -> None:
     root = tmp_path / "run"
     runs.new_run(root)
-    assert runs.train(root, runs.Poison(13, 99)) == outcome.ExitCode.DIVERGED
+    assert runs.train(root, runs.Poison(12, 99)) == outcome.ExitCode.DIVERGED
     assert len(runs.events(root, "rollback")) == 2
     for path in (root / "checkpoints").glob("step_*.pt"):
         for tensor in checkpoints.load(path)["modules"]["g"].values():
@@ -513,11 +513,10 @@ class _Broken:
     """A source whose sample `bad` is NaN, as after a broken simulation."""
 
     def __init__(self, bad: int) -> None:
-        from ctrestoration.training.config import DiscsSource
-        from ctrestoration.training.sources.discs import Discs
+        from ctrestoration.training.sources import discs
 
         self.bad = bad
-        self.inner = Discs(DiscsSource(name="discs", count=32, size=8))
+        self.inner = discs.Config(name="discs", count=32, size=8).create()
 
     def __len__(self) -> int:
         return 32

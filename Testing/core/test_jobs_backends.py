@@ -15,7 +15,7 @@ import pytest
 from ctrestoration.cli.main import main
 from ctrestoration.errors import InputError
 from ctrestoration.jobs import local as local_module
-from ctrestoration.jobs.gpus import list_gpus, reserve_gpu
+from ctrestoration.jobs.gpus import list_gpus, reserve_gpus
 from ctrestoration.jobs.journal import Journal, last_record
 from ctrestoration.jobs.local import LocalBackend, clean_environment
 from ctrestoration.jobs.outcome import DataRefusedError, RunInUseError, StorageError, sentence
@@ -202,13 +202,14 @@ def test_gpus_are_listed_and_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     command = script(tmp_path / "nvidia-smi", f"#!/bin/sh\nprintf '{text}'\n".replace("\n", "\n", 1))
     gpus = list_gpus(command)
     assert [gpu.uuid for gpu in gpus] == ["GPU-aa", "GPU-bb"]
-    with reserve_gpu(gpus) as first, reserve_gpu(gpus) as second:
-        assert (first.uuid, second.uuid) == ("GPU-bb", "GPU-aa")  # type: ignore[union-attr]
-        with pytest.raises(RunInUseError, match="No GPU is free"), reserve_gpu(gpus):
+    with reserve_gpus(gpus) as first, reserve_gpus(gpus) as second:
+        assert [gpu.uuid for gpu in first + second] == ["GPU-bb", "GPU-aa"], "the one with more free memory first"
+        with pytest.raises(RunInUseError, match="No GPU is free"), reserve_gpus(gpus):
             pass
+    with reserve_gpus(gpus, 2) as both, reserve_gpus(gpus, 3) as none:
+        assert len(both) == 2
+        assert none == []
     assert list_gpus(str(tmp_path / "missing")) == []
-    with reserve_gpu([]) as none:
-        assert none is None
 
 
 def test_every_end_has_a_sentence() -> None:

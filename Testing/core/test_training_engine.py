@@ -18,7 +18,7 @@ from core import training_children as runs  # noqa: E402
 from ctrestoration.cli.main import main  # noqa: E402
 from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.jobs.reader import Watcher  # noqa: E402
-from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
+from ctrestoration.jobs.rundir import SCHEMA_FILE, RunDirectory  # noqa: E402
 from ctrestoration.training import hardware, keys, preview, randomness, reference, schedule  # noqa: E402
 from ctrestoration.training.config import HardwareConfig, ScheduleConfig  # noqa: E402
 from ctrestoration.training.hardware import Choices  # noqa: E402
@@ -39,6 +39,7 @@ def test_examples_in_docstrings(module: Any) -> None:
 def test_the_document_explains_the_present_schema() -> None:
     text = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
     assert text == reference.updated(text), "run python -m ctrestoration.training.reference docs/training.md"
+    assert json.loads(SCHEMA_FILE.read_text(encoding="utf-8")) == json.loads(reference.schema_text())
     for node in [json_schema(), *json_schema()["$defs"].values()]:
         for key, entry in node["properties"].items():
             assert entry.get("description") or "$ref" in entry or key == "name", f"{key} has no description"
@@ -154,7 +155,9 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
-    config = runs.tiny(method={"name": "supervised", "loss": "mse", "network": {"widths": [2, 4], "norm": "none"}})
+    config = runs.tiny(
+        method={"name": "supervised", "loss": "mse", "network": {"name": "unet", "widths": [2, 4], "norm": "none"}}
+    )
     method = config.method.create(config)
     stage = method.stages[0]
     batch = _batch(4)
@@ -172,7 +175,11 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch() -> None:
 
 
 def test_frozen_parameters_do_not_move() -> None:
-    frozen = {"name": "supervised", "stages": {"main": {"frozen": ["g.down.*"]}}, "network": {"widths": [2, 4]}}
+    frozen = {
+        "name": "supervised",
+        "stages": {"main": {"frozen": ["g.down.*"]}},
+        "network": {"name": "unet", "widths": [2, 4]},
+    }
     config = runs.tiny(method=frozen)
     method = config.method.create(config)
     parts = method.build(config)

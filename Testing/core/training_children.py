@@ -51,6 +51,9 @@ TINY: dict[str, Any] = {
 }
 """Two stages of 2 x 16 steps, two optimizers, dropout from the global generator, EMA: 64 steps."""
 
+PROBE_CALLS = 8
+"""How often the trial steps before step 1 of TINY call `Method.step`."""
+
 Fault = Callable[[RunDirectory], Any]
 
 
@@ -274,7 +277,7 @@ class KillWhileSaving:
 
 @dataclasses.dataclass(frozen=True)
 class Poison:
-    """The loss is NaN (or the optimizer gets infinite gradients) in some steps, `times` times in all."""
+    """From a step of the first stage on, the loss is NaN (or the gradients are infinite), `times` times in all."""
 
     step: int
     times: int
@@ -282,7 +285,7 @@ class Poison:
 
     def __call__(self, run: RunDirectory) -> dict[str, Any]:
         def wrap(method: Any) -> Any:
-            original, calls, hits = method.step, [0], [0]
+            original, calls, hits = method.step, [-PROBE_CALLS], [0]
 
             def step(stage: Any, turn: str, batch: Any, parts: Any) -> Any:
                 calls[0] += 1

@@ -56,11 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
         say(f"Training on {arguments.host} as process {number}, in {arguments.run_dir}.")
         return 0
     require_torch()
-    from ctrestoration.training.launch import check_data, create_run
+    from ctrestoration.training.launch import check_run, create_run
     from ctrestoration.training.runfile import load_config
 
     config = load_config(arguments.config, arguments.overrides)
-    check_data(config)
+    check_run(config)
     if arguments.check:
         say(f"{arguments.config} is a valid run file.")
         return 0
@@ -78,7 +78,7 @@ def train(directory: RunDirectory, config: RunConfig, arguments: argparse.Namesp
     if arguments.processes < 1:
         raise InputError(f"--processes {arguments.processes}: at least 1 is needed.")
     if arguments.processes > 1:
-        train_in_group(directory, arguments.processes)
+        train_in_group(directory, config, arguments.processes)
     else:
         train_here(directory, config, None if arguments.quiet else _progress())
     if not arguments.quiet:

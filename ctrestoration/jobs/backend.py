@@ -36,8 +36,15 @@ class RunBackend(Protocol):
         """Bring the local view of a run up to date and return it: give it to a `reader.Watcher`."""
         ...
 
-    def cancel(self, run: str) -> None:
-        """Ask for a clean stop after the current step."""
+    def cancel(self, run: str, force: bool = False) -> None:
+        """Ask for a clean stop after the current step, or, with `force`, end the trainer at once.
+
+        Offer force where a clean stop has not come for half a minute. Steps after the last checkpoint are then repeated
+        by `resume`.
+
+        Raises:
+            InputError: there is no run, or no living trainer to end by force.
+        """
         ...
 
     def fetch(self, run: str, names: Sequence[str], folder: Path) -> list[Path]:

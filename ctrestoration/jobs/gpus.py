@@ -50,34 +50,32 @@ def list_gpus(command: str = "nvidia-smi") -> list[Gpu]:
 
 
 @contextlib.contextmanager
-def reserve_gpu(gpus: Sequence[Gpu], wanted: str | None = None) -> Iterator[Gpu | None]:
-    """Lock the free GPU with the most free memory, or the `wanted` one (uuid or index), for the duration of a block.
+def reserve_gpus(gpus: Sequence[Gpu], count: int = 1) -> Iterator[list[Gpu]]:
+    """Lock the free GPUs with the most free memory for the duration of a block.
 
-    Yields None where there is no GPU at all.
+    Yields an empty list where there are fewer than `count` GPUs at all.
 
     Raises:
-        RunInUseError: every GPU, or the wanted one, is locked by another run.
+        RunInUseError: too many of them are locked by other runs.
     """
-    candidates = sorted(gpus, key=lambda gpu: -gpu.memory_free)
-    if wanted is not None:
-        candidates = [gpu for gpu in candidates if wanted in (gpu.uuid, str(gpu.index))]
-    if not candidates:
-        yield None
+    if len(gpus) < count:
+        yield []
         return
-    busy = []
-    for gpu in candidates:
-        lock = FileLock(_lock_folder() / f"{gpu.uuid}.lock", f"GPU {gpu.index} ({gpu.name})")
-        try:
-            lock.__enter__()
-        except RunInUseError as error:
-            busy.append(str(error))
-            continue
-        try:
-            yield gpu
-        finally:
-            lock.__exit__(None, None, None)
-        return
-    raise RunInUseError(f"No GPU is free: {' '.join(busy)}")
+    with contextlib.ExitStack() as stack:
+        reserved: list[Gpu] = []
+        busy = []
+        for gpu in sorted(gpus, key=lambda gpu: -gpu.memory_free):
+            if len(reserved) == count:
+                break
+            try:
+                stack.enter_context(FileLock(_lock_folder() / f"{gpu.uuid}.lock", f"GPU {gpu.index} ({gpu.name})"))
+            except RunInUseError as error:
+                busy.append(str(error))
+                continue
+            reserved.append(gpu)
+        if len(reserved) < count:
+            raise RunInUseError(f"No GPU is free: {' '.join(busy)}")
+        yield reserved
 
 
 def _lock_folder() -> Path:

@@ -13,6 +13,7 @@ from typing import Any
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.durable import replace_file, sha256_of
 from ctrestoration.jobs.outcome import DataRefusedError, StorageError
+from ctrestoration.jobs.processes import Owner, terminate
 from ctrestoration.jobs.rundir import RunDirectory
 
 # 3D Slicer sets these for its own Python; inherited, they break any other one.
@@ -51,12 +52,18 @@ class LocalBackend:
         """See `RunBackend.tail`: the run directory itself, which may also be a shared folder."""
         return RunDirectory(Path(run))
 
-    def cancel(self, run: str) -> None:
+    def cancel(self, run: str, force: bool = False) -> None:
         """See `RunBackend.cancel`."""
         directory = RunDirectory(Path(run))
         if not directory.config.exists():
             raise InputError(f"There is no run in {run}.")
-        directory.request_cancel()
+        if not force:
+            directory.request_cancel()
+            return
+        owner = Owner.from_json(directory.read_status())
+        if owner is None or not owner.alive():
+            raise InputError(f"No trainer of the run {run} is alive on this machine.")
+        terminate(owner.pid)
 
     def fetch(self, run: str, names: Sequence[str], folder: Path) -> list[Path]:
         """See `RunBackend.fetch`."""

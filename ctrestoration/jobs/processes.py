@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
+import signal
 import socket
 import subprocess
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,30 @@ def exists(pid: int) -> bool:
     except PermissionError:
         return True
     return _linux_state(pid) != "Z"
+
+
+def terminate(pid: int, patience_s: float = 3.0) -> None:
+    """End a process: politely first, by force where it does not listen. Its loader processes end with it."""
+    if os.name == "nt":
+        kill_group(pid)
+        return
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGTERM)
+        end = time.monotonic() + patience_s
+        while exists(pid):
+            if time.monotonic() > end:
+                os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.05)
+
+
+def kill_group(pid: int) -> None:
+    """End a process and its children at once: the leader of a session as `Popen(start_new_session=True)` makes it."""
+    if os.name == "nt":
+        subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False, timeout=20)
+        return
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def start_of(pid: int) -> str:

@@ -21,6 +21,8 @@ from ctrestoration.errors import InputError
 from ctrestoration.jobs import durable
 
 SCHEMA = 1
+SCHEMA_FILE = Path(__file__).parents[1] / "training" / "run.schema.json"
+"""JSON Schema of run files, for forms: every key with its description, default, range and choices."""
 STATES = ("starting", "running", "paused", "cancelling", "cancelled", "done", "failed")
 ENDED = ("cancelled", "done", "failed")
 METRIC_KINDS = ("train", "val", "probe", "system")
@@ -76,6 +78,11 @@ class RunDirectory:
     def cancel(self) -> Path:
         """Its presence asks for a clean stop after the current step."""
         return self.root / "control" / "cancel"
+
+    @property
+    def member_failed(self) -> Path:
+        """How a process other than the first of a group ended: it writes no status."""
+        return self.root / "control" / "member-failed.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -40,8 +40,8 @@ def submit(run: str, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def cancel(run: str, request: dict[str, Any]) -> dict[str, Any]:
-    """Ask the trainer here for a clean stop."""
-    LocalBackend().cancel(run)
+    """Ask the trainer here for a clean stop, or end it."""
+    LocalBackend().cancel(run, force=bool(request.get("force")))
     return {}
 
 

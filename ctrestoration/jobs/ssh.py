@@ -70,9 +70,9 @@ class SshBackend:
             replace_json(local.status, answer["status"], durable=False)
         return local
 
-    def cancel(self, run: str) -> None:
+    def cancel(self, run: str, force: bool = False) -> None:
         """See `RunBackend.cancel`."""
-        self._call("cancel", run, {})
+        self._call("cancel", run, {"force": force})
 
     def fetch(self, run: str, names: Sequence[str], folder: Path) -> list[Path]:
         """See `RunBackend.fetch`."""

@@ -1,9 +1,9 @@
 """Networks: one file each, which defines `NETWORK`, the class, and `KIND`, which recipes can train it.
 
 KIND = "image" says that it maps images [sample, in_channels, row, column] to [sample, out_channels, row, column].
-Saved weights keep the name of the file and the JSON options, by which `build_network` makes the network again. Its part
-of a run file is the class `Settings` of its file, or made from the constructor. Files whose name begins with an
-underscore hold what several networks share.
+Its part of a run file is made from its constructor and, where there are any, the ranges in `LIMITS`. Saved weights keep
+the name of the file and the JSON options, by which `build_network` makes the network again. Files whose name begins
+with an underscore hold what several networks share.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def settings_classes(kind: str = "image") -> tuple[Any, ...]:
 
     modules = {name: importlib.import_module(f"{__name__}.{name}") for name in network_names()}
     return tuple(
-        getattr(module, "Settings", None) or settings_of(name, module.NETWORK)
+        settings_of(name, module.NETWORK, getattr(module, "LIMITS", None))
         for name, module in modules.items()
         if getattr(module, "KIND", None) == kind
     )

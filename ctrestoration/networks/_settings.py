@@ -1,10 +1,11 @@
-"""The settings of a network in a run file: written beside it, or taken from its constructor."""
+"""The settings of a network in a run file, taken from its constructor. Needs pydantic; networks themselves do not."""
 
 from __future__ import annotations
 
 import inspect
 import re
 import typing
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
@@ -42,11 +43,16 @@ class NetworkSettings(BaseModel):
         return build_network(self.name, self.options(**decided))
 
 
-def settings_of(name: str, network: type[nn.Module]) -> type[NetworkSettings]:
+def settings_of(
+    name: str, network: type[nn.Module], limits: Mapping[str, Mapping[str, Any]] | None = None
+) -> type[NetworkSettings]:
     """Settings with the arguments, types, defaults and "Args:" descriptions of a network's constructor.
 
-    Ranges are then left to the constructor, which raises InputError; a `Settings` class in the network's file can say
-    them to forms and documents as well.
+    Args:
+        name: of the network's file.
+        network: its class.
+        limits: argument -> what `pydantic.Field` calls its range ("ge", "lt", "min_length"), for forms and documents;
+            the constructor checks as well.
     """
     described = dict(re.findall(r"^ {4,8}(\w+): (.+)$", inspect.getdoc(network) or "", re.MULTILINE))
     types = typing.get_type_hints(network.__init__)
@@ -56,6 +62,10 @@ def settings_of(name: str, network: type[nn.Module]) -> type[NetworkSettings]:
             continue
         default = ... if parameter.default is parameter.empty else parameter.default
         text = described.get(argument, argument)
-        fields[argument] = (types.get(argument, Any), Field(default=default, description=text))
+        text = text[:1].upper() + text[1:]
+        fields[argument] = (
+            types.get(argument, Any),
+            Field(default=default, description=text, **(limits or {}).get(argument, {})),
+        )
     summary = (inspect.getdoc(network) or name).split("\n")[0]
     return create_model(f"{network.__name__}Settings", __base__=NetworkSettings, __doc__=summary, **fields)

@@ -7,27 +7,24 @@ default widths and two input channels it is the network that InDuDoNet uses for 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ctrestoration.errors import InputError
-from ctrestoration.networks._settings import NetworkSettings
 
 
 class UNet(nn.Module):
     """U-Net of any depth.
 
     Args:
-        widths: channels at each level; the default has 3.35 million parameters.
+        widths: channels by level; the default has 3.35 million parameters.
         in_channels: channels of the input image.
         out_channels: channels of the output, which is linear (fit for a residual in HU / 1000).
-        norm: "batch", "instance" or "none".
-        dropout: share of channels dropped after each block in training, 0..1.
+        norm: normalization after each convolution.
+        dropout: share of channels dropped after each block in training.
 
     Input [sample, in_channels, row, column], output [sample, out_channels, row, column]. Sizes that the depth does not
     divide are padded by reflection and cut again.
@@ -38,10 +35,10 @@ class UNet(nn.Module):
 
     def __init__(
         self,
-        widths: Sequence[int] = (32, 64, 128, 256, 256),
+        widths: tuple[int, ...] = (32, 64, 128, 256, 256),
         in_channels: int = 1,
         out_channels: int = 1,
-        norm: str = "batch",
+        norm: Literal["batch", "instance", "none"] = "batch",
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -102,18 +99,6 @@ def _block(channels: int, width: int, norm: str, dropout: float) -> nn.Sequentia
     return nn.Sequential(*layers)
 
 
-class Settings(NetworkSettings):
-    """A U-Net; see `ctrestoration.networks.unet`."""
-
-    name: Literal["unet"] = Field(description="Which network.")
-    widths: tuple[Annotated[int, Field(ge=1)], ...] = Field(
-        default=(32, 64, 128, 256, 256), min_length=2, max_length=7, description="Channels by level."
-    )
-    norm: Literal["batch", "instance", "none"] = Field(
-        default="batch", description="Normalization after each convolution."
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels dropped in training.")
-
-
 NETWORK = UNet
 KIND = "image"
+LIMITS = {"widths": {"min_length": 2, "max_length": 7}, "dropout": {"ge": 0, "lt": 1}}

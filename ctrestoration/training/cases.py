@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from ctrestoration.implants import loosening
 from ctrestoration.implants.generator import Case, PlannedSpine, generate_case
 from ctrestoration.io.pairs import Pair
 from ctrestoration.volume import AIR_HU, Grid, Volume
+
+if TYPE_CHECKING:
+    from ctrestoration.simulate.metal import MetalSimulation
 
 _SLICES, _SLICE_MM = 36, 4.0
 _SPINE_SIZE, _SPINE_SPACING = (60, 96, 96), (1.5, 1.5, 2.5)
@@ -54,6 +57,24 @@ class Patient:
             return PlannedSpine.of(self.find_spine())
         except InputError:
             return None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """One slice of a patient with metal in it, scanned.
+
+    Attributes:
+        metal: fraction 0..1 of each pixel, float32 [row, column].
+        simulation: acquisition (sinogram, trace, image) and references of this one slice.
+    """
+
+    metal: NDArray[np.float32]
+    simulation: MetalSimulation
+
+    def pair(self) -> Pair:
+        """The images alone: uncorrected and metal-free, in HU, and the metal."""
+        uncorrected, clean = self.simulation.acquisition.image.array[0], self.simulation.reference.array[0]
+        return {"input": np.maximum(uncorrected, AIR_HU), "target": np.maximum(clean, AIR_HU), "metal": self.metal}
 
 
 def phantom_patient(seed: int, size: int, pixel_mm: float) -> Patient:
@@ -97,7 +118,15 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
 def simulate_case(
     patient: Patient, draw: np.random.Generator, preset: str, slices: int
 ) -> tuple[list[Pair], dict[str, Any]]:
-    """Draw implants for a patient, scan some slices with them, and return the pairs.
+    """Pairs of images from `scan_case`, which explains arguments and the second result."""
+    scans, facts = scan_case(patient, draw, preset, slices)
+    return [scan.pair() for scan in scans], facts
+
+
+def scan_case(
+    patient: Patient, draw: np.random.Generator, preset: str, slices: int
+) -> tuple[list[Scan], dict[str, Any]]:
+    """Draw implants for a patient and scan some slices with them.
 
     Polymers (cage bodies, bone cement) cast no artifact worth correcting: they are part of the patient, in the input
     and in the target. "metal" is what a correction takes out.
@@ -109,7 +138,7 @@ def simulate_case(
         slices: how many of the slices with metal are scanned.
 
     Returns:
-        The pairs, and the case as JSON types: what was drawn, with the patient, the slices and the noise seed.
+        The scans, and the case as JSON types: what was drawn, with the patient, the slices and the noise seed.
     """
     from ctrestoration.simulate.metal import simulate_metal
 
@@ -121,19 +150,13 @@ def simulate_case(
     with_metal = np.flatnonzero(_metal_mm2(metal, grid) >= _LEAST_MM2)
     chosen = [int(z) for z in np.sort(draw.choice(with_metal, size=min(slices, with_metal.size), replace=False))]
     seed = int(draw.integers(2**31))
-    pairs: list[Pair] = []
+    scans: list[Scan] = []
     for number, z in enumerate(chosen):
         slab = Volume(volume.array[z : z + 1], grid.crop((z, 0, 0), (z + 1, *grid.shape[1:])))
         here = {name: fraction[z : z + 1] for name, fraction in metals.items()}
-        scan = simulate_metal(slab, here, preset=preset, seed=seed + number)
-        pairs.append(
-            {
-                "input": np.maximum(scan.acquisition.image.array[0], AIR_HU),
-                "target": np.maximum(scan.reference.array[0], AIR_HU),
-                "metal": np.minimum(metal[z], 1.0).astype(np.float32),
-            }
-        )
-    return pairs, {"patient": patient.name, "slices": chosen, "noise_seed": seed, **case.description}
+        simulation = simulate_metal(slab, here, preset=preset, seed=seed + number)
+        scans.append(Scan(np.minimum(metal[z], 1.0).astype(np.float32), simulation))
+    return scans, {"patient": patient.name, "slices": chosen, "noise_seed": seed, **case.description}
 
 
 def draw_case(patient: Patient, draw: np.random.Generator) -> Case:

@@ -83,6 +83,11 @@ def usable(folder: Path, refused: list[Refused]) -> Iterator[tuple[Path, dict[st
             refused.append(Refused(path, reason))
 
 
+def read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint, or None where it is damaged or gone."""
+    return load(path) if path.is_file() and _damage(path) is None else None
+
+
 def load(path: Path) -> dict[str, Any]:
     """Read a checkpoint of tensors and plain values; nothing in it can run.
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
@@ -29,6 +29,13 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
 DataPath = Annotated[Path, AfterValidator(_resolve)]
 PositiveInt = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
+
+
+def one_of(classes: tuple[Any, ...]) -> Any:
+    """The type of a part of the run file whose key `name` says which of the classes it is."""
+    if len(classes) == 1:
+        return classes[0]
+    return Annotated[Union[classes], Field(discriminator="name")]  # noqa: UP007 - made of what there is
 
 
 class ScheduleConfig(Strict):
@@ -60,64 +67,11 @@ class OptimConfig(Strict):
 
 
 class EmaConfig(Strict):
-    """A running average of the weights, used for validation and for the published weights."""
+    """A running average of the weights, begun anew with each stage; validated, handed on and published."""
 
     decay: float = Field(default=0.999, ge=0, lt=1, description="Share of the old average kept at each step.")
-    modules: tuple[str, ...] = Field(
-        default=("g",), min_length=1, description="Networks that are averaged, by module name."
-    )
-
-
-class DiscsSource(Strict):
-    """Random discs under streaks: needs no data and no physics; for trying out the engine."""
-
-    name: Literal["discs"]
-    count: PositiveInt = Field(default=64, description="Images in an epoch.")
-    size: int = Field(default=64, ge=8, le=1024, description="Rows and columns.")
-
-
-class PairsSource(Strict):
-    """Stored pairs, built by `ctrestoration dataset build`."""
-
-    name: Literal["pairs"]
-    folder: DataPath = Field(description="Folder of the data set (it holds manifest.json).")
-    split: Literal["train", "validation", "test"] = Field(default="train", description="Which patients.")
-    crop: int | None = Field(
-        default=None, ge=8, description="Random crop of so many rows and columns; none: whole slices."
-    )
-    flip: bool = Field(default=True, description="Mirror left and right at random. Not applied to validation data.")
-
-
-class SimulatedSource(Strict):
-    """Metal artifacts simulated while training: nothing is stored, placements never repeat."""
-
-    name: Literal["simulated"]
-    phantoms: int = Field(default=4, ge=0, description="Number of procedural phantoms to draw slices from.")
-    first_seed: int = Field(
-        default=0, ge=0, description="Seed of the first phantom; keep training and validation apart."
-    )
-    volumes: tuple[DataPath, ...] = Field(
-        default=(), description="Clean CT volumes (NRRD, NIfTI, DICOM folder) to add."
-    )
-    count: PositiveInt = Field(default=64, description="Simulated slices in an epoch.")
-    size: int = Field(default=128, ge=32, le=512, description="Rows and columns.")
-    pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
-    preset: str = Field(default="clinical", description="Scanner preset of the simulation.")
-
-
-SourceConfig = Annotated[DiscsSource | PairsSource | SimulatedSource, Field(discriminator="name")]
-
-
-class DataConfig(Strict):
-    """What is trained on."""
-
-    train: SourceConfig = Field(description="Training data.")
-    validation: SourceConfig | None = Field(default=None, description="Validation data: never used for updates.")
-    batch_size: PositiveInt = Field(default=4, description="Samples in one step, over all processes.")
-    micro_batches: PositiveInt = Field(default=1, description="Parts into which a step's batch is cut to save memory.")
-    workers: int = Field(default=0, ge=0, le=64, description="Loader processes; the result does not depend on it.")
-    damaged_limit: int = Field(
-        default=0, ge=0, description="So many damaged samples are skipped and counted before stopping."
+    modules: tuple[str, ...] | None = Field(
+        default=None, min_length=1, description="Networks that are averaged, by module name; none: the published ones."
     )
 
 
@@ -125,8 +79,12 @@ class ValidationConfig(Strict):
     """When to validate, what "best" means, and when to stop early."""
 
     every_epochs: PositiveInt = Field(default=1, description="Validate after every so many epochs.")
-    metric: str = Field(default="psnr_db", description="Which validation metric decides about the best checkpoint.")
-    better: Literal["higher", "lower"] = Field(default="higher", description="Which direction of the metric is better.")
+    metric: str | None = Field(
+        default=None, description="Which validation metric decides about the best weights; none: as the recipe says."
+    )
+    better: Literal["higher", "lower"] | None = Field(
+        default=None, description="Which direction of the metric is better; none: as the recipe says."
+    )
     patience: int | None = Field(
         default=None, ge=1, description="End a stage after so many validations without improvement."
     )

@@ -29,7 +29,7 @@ from ctrestoration.training.publish import publish
 from ctrestoration.training.ranks import Ranks
 from ctrestoration.training.recorder import Bystander, Observer, Recorder
 from ctrestoration.training.runfile import RunConfig
-from ctrestoration.training.sources import Source, make_source
+from ctrestoration.training.sources import Source
 from ctrestoration.training.trainer import Trainer, is_out_of_memory
 
 _MISSING_PEER = ("Connection closed by peer", "Connection reset", "connection was closed", "NCCL", "gloo")
@@ -93,14 +93,17 @@ def _train(
         if known is None:
             known = _decide(method, config, run, recorder, ranks, device, sources)
         else:
-            _compare(known["hardware"], facts(device, ranks.world), recorder)
+            then = {**known["hardware"], "package": known.get("package")}
+            _compare(then, {**facts(device, ranks.world), "package": __version__}, recorder)
     known = _wait_for_provenance(known, run, ranks, device)
     choices = Choices(**known["choices"])
     trainer = Trainer(method, config, run, recorder, ranks, device, choices, sources, stop)
     trainer.progress.micro_batches = known.get("micro_batches", config.data.micro_batches)
     if ranks.first and not any(run.checkpoints.glob("step_*.pt")):
         deterministic = "" if config.hardware.deterministic else " Not deterministic: a repetition may differ in bits."
-        recorder.event("started", f"Training {config.name!r} on {known['hardware']['device']}.{deterministic}")
+        estimate = f"{trainer.total} steps, about {span(trainer.total * known.get('seconds_per_step', 0.0))}"
+        where = known["hardware"]["device"]
+        recorder.event("started", f"Training {config.name!r} on {where}: {estimate}.{deterministic}")
     trainer.train()
     if ranks.first:
         publish(trainer, known)
@@ -118,7 +121,7 @@ def _decide(
     sources: tuple[Source, Source | None],
 ) -> dict[str, Any]:
     """Try a step, resolve every 'auto', and write the provenance before step 1."""
-    probe = Probe(method, config, run, device, sources[0], ranks.world)
+    probe = Probe(method, config, run, device, sources, ranks.world)
     choices, micro_batches = probe.decide(lambda message: recorder.event("oom", message, "warning"))
     training, validation = sources
     known = {
@@ -135,6 +138,7 @@ def _decide(
             "validation": validation.fingerprint() if validation is not None else None,
         },
         "parameters": probe.parameters,
+        "seconds_per_step": round(probe.seconds_per_step, 5),
     }
     recorder.guarded(lambda: checkpoints.require_room(run.checkpoints, 2 * probe.checkpoint_bytes), "checkpoints")
     recorder.guarded(lambda: durable.replace_json(run.provenance, known), "provenance.json")
@@ -154,7 +158,7 @@ def _wait_for_provenance(
 
 def _compare(then: dict[str, Any], now: dict[str, Any], recorder: Recorder) -> None:
     """Say what may change the bits since the run began."""
-    for name in ("torch", "device", "cuda", "platform"):
+    for name in ("package", "torch", "device", "cuda", "platform"):
         if then.get(name) != now.get(name):
             recorder.event(
                 "warning",
@@ -165,7 +169,7 @@ def _compare(then: dict[str, Any], now: dict[str, Any], recorder: Recorder) -> N
 
 def _sources(config: RunConfig) -> tuple[Source, Source | None]:
     validation = config.data.validation
-    return make_source(config.data.train), make_source(validation) if validation is not None else None
+    return config.data.train.create(), validation.create() if validation is not None else None
 
 
 def _check_sizes(config: RunConfig, source: Source, ranks: Ranks) -> None:
@@ -252,6 +256,14 @@ def _log_traceback(run: RunDirectory, error: Exception) -> None:
     text = "".join(traceback.format_exception(error))
     with contextlib.suppress(OSError), run.log.open("a", encoding="utf-8") as log:
         log.write(text)
+
+
+def span(seconds: float) -> str:
+    """A duration in words, as exactly as an estimate deserves."""
+    for limit, size, unit in ((90, 1, "s"), (90 * 60, 60, "min"), (48 * 3600, 3600, "h")):
+        if seconds < limit:
+            return f"{max(1, round(seconds / size))} {unit}"
+    return f"{round(seconds / 86400)} days"
 
 
 def _git_commit() -> str | None:

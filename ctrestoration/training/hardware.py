@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
 from ctrestoration.errors import InputError
-from ctrestoration.jobs.gpus import list_gpus, reserve_gpu
+from ctrestoration.jobs.gpus import list_gpus, reserve_gpus
 from ctrestoration.training.config import HardwareConfig
 
 
@@ -37,7 +37,7 @@ class Choices:
         return asdict(self)
 
 
-@contextmanager
+@contextlib.contextmanager
 def chosen_device(settings: HardwareConfig, local_rank: int) -> Iterator[torch.device]:
     """The device to compute on; a GPU is locked for this run as long as the block lasts.
 
@@ -45,20 +45,24 @@ def chosen_device(settings: HardwareConfig, local_rank: int) -> Iterator[torch.d
         InputError: a GPU is demanded and there is none.
         RunInUseError: every GPU is locked by other runs.
     """
-    if settings.device == "cpu" or (settings.device == "auto" and not torch.cuda.is_available()):
+    if settings.device == "cpu":
         yield torch.device("cpu")
         return
-    if not torch.cuda.is_available():
-        raise InputError(
-            "hardware.device is 'cuda', but PyTorch finds no usable NVIDIA GPU here: set it to cpu or auto."
-        )
-    if "CUDA_VISIBLE_DEVICES" in os.environ or torch.cuda.is_initialized():
-        yield torch.device("cuda", local_rank)  # somebody has already chosen, e.g. the launcher of several processes
-        return
-    with reserve_gpu(list_gpus()) as gpu:
-        if gpu is not None:
-            os.environ["CUDA_VISIBLE_DEVICES"] = gpu.uuid
-        yield torch.device("cuda", 0)
+    with contextlib.ExitStack() as stack:
+        if "CUDA_VISIBLE_DEVICES" not in os.environ:  # else somebody has chosen already, e.g. the launcher of a group
+            # Before PyTorch's first question to CUDA, which fixes what this process sees of it.
+            reserved = stack.enter_context(reserve_gpus(list_gpus()))
+            if reserved:
+                os.environ["CUDA_VISIBLE_DEVICES"] = reserved[0].uuid
+                stack.callback(os.environ.pop, "CUDA_VISIBLE_DEVICES", None)
+        if torch.cuda.is_available():
+            yield torch.device("cuda", local_rank % torch.cuda.device_count())
+        elif settings.device == "auto":
+            yield torch.device("cpu")
+        else:
+            raise InputError(
+                "hardware.device is 'cuda', but PyTorch finds no usable NVIDIA GPU here: set it to cpu or auto."
+            )
 
 
 def prepare(settings: HardwareConfig, threads: int | None, device: torch.device) -> None:

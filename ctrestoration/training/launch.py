@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 
 from ctrestoration.errors import CTRestorationError, InputError
 from ctrestoration.jobs import durable, outcome
-from ctrestoration.jobs.gpus import list_gpus
-from ctrestoration.jobs.rundir import ENDED, RunDirectory
+from ctrestoration.jobs.gpus import list_gpus, reserve_gpus
+from ctrestoration.jobs.processes import kill_group
+from ctrestoration.jobs.rundir import ENDED, RunDirectory, read_json
 from ctrestoration.training.recorder import Observer
 from ctrestoration.training.runfile import RunConfig, load_config
 
@@ -21,22 +23,31 @@ _HEADER = (
 )
 
 
-def check_data(config: RunConfig) -> None:
-    """Refuse data that are not there before anything is written.
+def check_run(config: RunConfig) -> None:
+    """Make the data and networks of a run file, so that what cannot be made is refused before anything is written.
 
     Raises:
-        InputError: missing files, empty splits, or fewer samples than a batch.
+        InputError: missing files, empty splits, fewer samples than a batch, or settings that no network or stage has.
+        DataRefusedError: initial weights that are damaged.
     """
-    from ctrestoration.training.sources import make_source
-
-    training = make_source(config.data.train)
+    training = config.data.train.create()
     if config.data.validation is not None:
-        make_source(config.data.validation)
+        config.data.validation.create()
     if len(training) < config.data.batch_size:
         raise InputError(
             f"data.batch_size {config.data.batch_size} is larger than the training data, which have "
             f"{len(training)} samples."
         )
+    import torch
+
+    from ctrestoration.training.state import Averages
+    from ctrestoration.training.update import make_optimizers
+
+    method = config.method.create(config)
+    parts = method.build(config)
+    Averages.asked_for(config.ema, method, parts)
+    for stage in method.stages:
+        make_optimizers(parts, stage, config.optim, torch.device("cpu"))
 
 
 def create_run(config: RunConfig, folder: Path) -> RunDirectory:
@@ -74,10 +85,11 @@ def train_here(run: RunDirectory, config: RunConfig, observer: Observer | None =
     fit(config.method.create(config), config, run, observer=observer)
 
 
-def train_in_group(run: RunDirectory, processes: int) -> None:
+def train_in_group(run: RunDirectory, config: RunConfig, processes: int) -> None:
     """Train, or go on, with several processes of this machine by torchrun.
 
-    A group that lost a member is started again from the last checkpoint, twice at most.
+    A group that lost a member is started again from the last checkpoint, twice at most. SIGTERM and Ctrl-C ask all of
+    them for a clean stop; a second Ctrl-C kills them.
 
     Raises:
         CTRestorationError: how the group ended, where that was not well.
@@ -85,21 +97,45 @@ def train_in_group(run: RunDirectory, processes: int) -> None:
     words = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     words += ["-m", "ctrestoration.training.launch", str(run.root)]
     environment = dict(os.environ)
-    gpus = sorted(list_gpus(), key=lambda gpu: -gpu.memory_free)[:processes]
-    if len(gpus) == processes:
-        environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(gpu.uuid for gpu in gpus))
-    for attempt in range(_RESTARTS + 1):
-        with run.log.open("ab") as log:
-            code = subprocess.run(words, env=environment, stdout=log, stderr=log, check=False).returncode
-        status = run.read_status() or {}
-        if code == 0 or status.get("state") in ENDED or attempt == _RESTARTS:
-            break
+    with contextlib.ExitStack() as stack:
+        if config.hardware.device != "cpu" and "CUDA_VISIBLE_DEVICES" not in environment:
+            reserved = stack.enter_context(reserve_gpus(list_gpus(), processes))
+            if reserved:
+                environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpu.uuid for gpu in reserved)
+        for attempt in range(_RESTARTS + 1):
+            run.member_failed.unlink(missing_ok=True)
+            code = _run_group(words, environment, run)
+            status = run.read_status() or {}
+            failed = read_json(run.member_failed)
+            if code == 0 or failed is not None or status.get("state") in ENDED or attempt == _RESTARTS:
+                break
     if code == 0:
         return
-    ended = status.get("exit_code")
-    error = CTRestorationError(status.get("message") or f"{outcome.sentence(code)} See {run.log}.")
-    error.exit_code = int(ended) if ended is not None else int(outcome.ExitCode.UNEXPECTED)
+    if status.get("state") not in ENDED:
+        # No process of the group has said how it ended, so its launcher does.
+        failed = failed or {"exit_code": int(outcome.ExitCode.UNEXPECTED), "message": outcome.sentence(1)}
+        status = {**status, "state": "failed", **failed}
+        durable.replace_json(run.status, status)
+    error = CTRestorationError(status["message"])
+    error.exit_code = int(status["exit_code"])
     raise error
+
+
+def _run_group(words: Sequence[str], environment: dict[str, str], run: RunDirectory) -> int:
+    """Run a group to its end; its exit code."""
+    with run.log.open("ab") as log:
+        # A session of its own: Ctrl-C reaches the launcher alone, which then asks for a stop by file.
+        group = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
+        asked = False
+        while True:
+            try:
+                return group.wait()
+            except KeyboardInterrupt:
+                if asked:
+                    kill_group(group.pid)
+                    raise
+                asked = True
+                run.request_cancel()
 
 
 def _member(words: Sequence[str]) -> int:
@@ -109,6 +145,8 @@ def _member(words: Sequence[str]) -> int:
         train_here(run, config)
     except CTRestorationError as error:
         print(error, file=sys.stderr)  # noqa: T201 - into log.txt
+        if int(os.environ.get("RANK", 0)) > 0:  # only the first process writes status.json
+            durable.replace_json(run.member_failed, {"exit_code": error.exit_code, "message": str(error)})
         return error.exit_code
     return 0
 

@@ -30,6 +30,10 @@ class Stage:
         turns: which optimizer moves, in this order, within one step; a name may repeat (three times "g", once "d").
         learning_rates: optimizer name -> base learning rate.
         frozen: patterns (fnmatch) of parameter names "module.parameter" that do not move.
+        metric: which of this stage's validation metrics decides about its best weights; never one that depends on
+            loss weights or on an adversary.
+        better: "higher" or "lower".
+        hand_on: which weights the next stage begins with, or the last stage publishes: "best" or "last".
     """
 
     name: str
@@ -37,6 +41,9 @@ class Stage:
     turns: tuple[str, ...]
     learning_rates: Mapping[str, float]
     frozen: tuple[str, ...] = ()
+    metric: str = "psnr_db"
+    better: str = "higher"
+    hand_on: str = "best"
 
 
 @dataclass
@@ -100,7 +107,11 @@ class Method(Protocol):
         ...
 
     def enter(self, stage: Stage, run: RunDirectory, parts: Parts) -> None:
-        """Prepare a stage. Must be a pure function of the files in the run: it is repeated after a kill."""
+        """Prepare a stage. Must be a pure function of the files in the run: it is repeated after a kill.
+
+        It may load weights into `parts`, and keep frozen networks that need not be in checkpoints as attributes of the
+        method; these go to the device of `parts`. Everything that moves, or that a checkpoint restores, is in `parts`.
+        """
         ...
 
     def step(self, stage: Stage, turn: str, batch: Batch, parts: Parts) -> Losses:
@@ -108,14 +119,17 @@ class Method(Protocol):
         ...
 
     def epoch_end(self, stage: Stage, epoch: int, run: RunDirectory, parts: Parts) -> None:
-        """After the last step of an epoch, e.g. write a snapshot; repeated, it must write the same bytes."""
+        """After the last step of an epoch, e.g. write a snapshot; repeated, it must write the same bytes.
+
+        Called in the first of several processes only; the others wait before the next step or `enter`.
+        """
         ...
 
-    def validate(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+    def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         """Metrics [sample], each averaged over the validation data; must not depend on loss weights."""
         ...
 
-    def preview(self, batch: Batch, parts: Parts) -> list[NDArray[np.float32]]:
+    def preview(self, stage: Stage, batch: Batch, parts: Parts) -> list[NDArray[np.float32]]:
         """Pictures in HU [row, column] of the first sample: input, output, target."""
         ...
 

@@ -1,4 +1,4 @@
-"""The end of a run: the best weights as safetensors with a card, each with its digest."""
+"""The end of a run: the weights that its last stage hands on, as safetensors with a card, each with its digest."""
 
 from __future__ import annotations
 
@@ -8,27 +8,21 @@ from typing import Any
 
 from ctrestoration.models.card import card_text
 from ctrestoration.models.weights import save_weights
-from ctrestoration.training import checkpoints
 from ctrestoration.training.trainer import Trainer
 
 
 def publish(trainer: Trainer, provenance: dict[str, Any]) -> None:
-    """Write `weights/` of a finished run: of the best checkpoint where there was validation, else of the last.
+    """Write `weights/` of a finished run.
 
     Args:
         trainer: after its last stage.
         provenance: what provenance.json says.
     """
     progress, run = trainer.progress, trainer.run
-    step = progress.best_step if progress.best_step is not None else progress.step
-    path = checkpoints.path_of(run.checkpoints, step)
-    content = checkpoints.load(path) if path.exists() else None
-    if content is None:
-        trainer.recorder.event("warning", f"The checkpoint of step {step} is gone: the last weights are published.")
+    best = trainer.method.stages[-1].hand_on == "best" and progress.best_step is not None
+    step = progress.best_step if best and progress.best_step is not None else progress.step
     for name in trainer.method.exports:
         module = trainer.parts.modules[name]
-        if content is not None:
-            module.load_state_dict({**content["modules"], **content["averages"]}[name])
         about = {
             **trainer.method.describe(name),
             "name": f"{trainer.config.name}-{name}",

@@ -1,16 +1,17 @@
-"""The explanation of every key of a run file, written from its schema: `python -m ctrestoration.training.reference`.
+"""What is made from the schema of run files: `python -m ctrestoration.training.reference docs/training.md`.
 
-The text between the markers in docs/training.md is this module's output; a test holds the two together.
+Writes the explanation of every key between the markers of the document, and the JSON Schema into `SCHEMA_FILE`, from
+which 3D Slicer makes its forms without pydantic. A test holds both to the present classes.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ctrestoration.jobs.rundir import SCHEMA_FILE
 from ctrestoration.training.runfile import json_schema
 
 BEGIN = "<!-- begin: written by python -m ctrestoration.training.reference docs/training.md -->"
@@ -22,8 +23,10 @@ def reference() -> str:
     schema = json_schema()
     definitions = schema["$defs"]
     lines: list[str] = []
-    for title, node in _sections("", schema, definitions):
+    for (title, *more), node in _sections(schema, definitions):
         lines += [f"### {title}", "", node.get("description", "").split("\n")[0], ""]
+        if more:
+            lines += [f"The same keys stand in {', '.join(more)}.", ""]
         lines += ["| key | values | default | meaning |", "|---|---|---|---|"]
         required = node.get("required", [])
         for key, entry in node["properties"].items():
@@ -42,17 +45,26 @@ def updated(text: str) -> str:
     return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
 
 
-def _sections(path: str, node: dict[str, Any], definitions: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    yield (f"`{path}`" if path else "The run file"), node
-    for key, entry in node["properties"].items():
-        inner = f"{path}.{key}" if path else key
-        for option in _options(entry, definitions):
-            if "properties" in option:
+def _sections(schema: dict[str, Any], definitions: dict[str, Any]) -> list[tuple[list[str], dict[str, Any]]]:
+    """Every part of the run file once, in the order of the file, with all the places where it may stand."""
+    found: dict[int, tuple[list[str], dict[str, Any]]] = {}
+
+    def visit(title: str, path: str, node: dict[str, Any]) -> None:
+        known = found.get(id(node))
+        if known is not None:
+            known[0].append(title)
+            return
+        found[id(node)] = ([title], node)
+        for key, entry in node["properties"].items():
+            options = [option for option in _options(entry, definitions) if "properties" in option]
+            for option in options:
                 tag = option["properties"].get("name", {}).get("const")
-                many = len(_options(entry, definitions)) > 1
-                # Sources and stages look alike wherever they stand: once is enough.
-                if key not in ("validation",) or path != "data":
-                    yield from _sections(f"{inner} (name: {tag})" if tag and many else inner, option, definitions)
+                inner = f"{path}.{key}" if path else key
+                inner = f"{inner} (name: {tag})" if tag and len(options) > 1 else inner
+                visit(f"`{inner}`", inner, option)
+
+    visit("The run file", "", schema)
+    return list(found.values())
 
 
 def _options(entry: dict[str, Any], definitions: dict[str, Any]) -> list[dict[str, Any]]:
@@ -103,6 +115,12 @@ def _default(entry: dict[str, Any]) -> str:
     return "none" if value is None else f"`{json.dumps(value)}`".replace('"', "")
 
 
+def schema_text() -> str:
+    """The content of `SCHEMA_FILE`."""
+    return json.dumps(json_schema(), indent=1) + "\n"
+
+
 if __name__ == "__main__":
     document = Path(sys.argv[1])
     document.write_text(updated(document.read_text(encoding="utf-8")), encoding="utf-8")
+    SCHEMA_FILE.write_text(schema_text(), encoding="utf-8")

@@ -7,20 +7,36 @@ import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from ctrestoration.errors import InputError
 from ctrestoration.training import config as parts
-from ctrestoration.training import recipes
+from ctrestoration.training import recipes, sources
+from ctrestoration.training.config import PositiveInt
 from ctrestoration.training.yaml_file import Document, Location, read_yaml
 
 if TYPE_CHECKING:
-    MethodConfig = Any  # the union is made of what lies in the recipes folder
+    MethodConfig = Any  # the unions are made of what lies in the folders
+    SourceConfig = Any
 else:
-    MethodConfig = Annotated[Union[recipes.config_classes()], Field(discriminator="name")]  # noqa: UP007
+    MethodConfig = parts.one_of(recipes.config_classes())
+    SourceConfig = parts.one_of(sources.config_classes())
+
+
+class DataConfig(parts.Strict):
+    """What is trained on."""
+
+    train: SourceConfig = Field(description="Training data.")
+    validation: SourceConfig | None = Field(default=None, description="Validation data: never used for updates.")
+    batch_size: PositiveInt = Field(default=4, description="Samples in one step, over all processes.")
+    micro_batches: PositiveInt = Field(default=1, description="Parts into which a step's batch is cut to save memory.")
+    workers: int = Field(default=0, ge=0, le=64, description="Loader processes; the result does not depend on it.")
+    damaged_limit: int = Field(
+        default=0, ge=0, description="So many damaged samples are skipped and counted before stopping."
+    )
 
 
 class RunConfig(parts.Strict):
@@ -30,7 +46,7 @@ class RunConfig(parts.Strict):
     name: str = Field(default="run", min_length=1, max_length=60, description="A word for tables and cards.")
     seed: int = Field(default=0, ge=0, lt=2**31, description="Everything random follows from it.")
     method: MethodConfig = Field(description="The recipe and its settings.")
-    data: parts.DataConfig = Field(description="What is trained on.")
+    data: DataConfig = Field(description="What is trained on.")
     optim: parts.OptimConfig = Field(default=parts.OptimConfig(), description="Optimizers and learning rates.")
     ema: parts.EmaConfig | None = Field(default=None, description="Running average of the weights; none: off.")
     validation: parts.ValidationConfig = Field(

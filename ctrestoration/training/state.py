@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ctrestoration.training.method import Parts
+from ctrestoration.errors import InputError
+from ctrestoration.training.config import EmaConfig
+from ctrestoration.training.method import Method, Parts
 
 
 @dataclass
@@ -28,7 +30,7 @@ class Progress:
         micro_batches: parts of each batch; grows after running out of memory.
         skipped: damaged samples so far.
         collapse: steps in a row with a collapsed adversary.
-        best: the best validation value, or None.
+        best: the best validation value of this stage, or None.
         best_step: where it was reached.
         waiting: validations since the last improvement in this stage.
     """
@@ -46,6 +48,11 @@ class Progress:
     best: float | None = None
     best_step: int | None = None
     waiting: int = 0
+
+    def begin_stage(self) -> None:
+        """Stages are judged apart: the best of a pixel loss must not win over the adversarial stage after it."""
+        self.entered, self.waiting, self.collapse = True, 0, 0
+        self.best, self.best_step = None, None
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
@@ -69,13 +76,24 @@ class Averages:
     shadows: dict[str, dict[str, Tensor]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, parts: Parts, decay: float, names: tuple[str, ...]) -> Averages:
-        """Averages that start at the present weights."""
+    def asked_for(cls, settings: EmaConfig | None, method: Method, parts: Parts) -> Averages | None:
+        """Averages that start at the present weights; None where the run asks for none.
+
+        Raises:
+            InputError: the run file names networks that the recipe does not have.
+        """
+        if settings is None:
+            return None
+        names = method.exports if settings.modules is None else settings.modules
+        unknown = sorted(set(names) - set(parts.modules))
+        if unknown:
+            known = ", ".join(sorted(parts.modules))
+            raise InputError(f"ema.modules: this recipe has no network {', '.join(unknown)}; it has {known}.")
         shadows = {
             name: {key: value.detach().clone() for key, value in parts.modules[name].state_dict().items()}
             for name in names
         }
-        return cls(decay, shadows)
+        return cls(settings.decay, shadows)
 
     @torch.no_grad()
     def update(self, parts: Parts) -> None:

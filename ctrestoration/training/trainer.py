@@ -65,7 +65,7 @@ class Trainer:
         self.parts = method.build(config)
         place(self.parts, device, choices, config.hardware.compile)
         self.updater = Updater(method, self.parts, config.optim, choices, ranks, device)
-        self.averages = Averages.of(self.parts, config.ema.decay, config.ema.modules) if config.ema else None
+        self.averages = Averages.asked_for(config.ema, method, self.parts)
         training, validation = sources
         self.loader = Loader(
             training,
@@ -115,7 +115,9 @@ class Trainer:
         randomness.seed_everything(self.config.seed, "stage", stage.name)
         self.method.enter(stage, self.run, self.parts)
         make_optimizers(self.parts, stage, self.config.optim, self.device)
-        self.progress.entered, self.progress.waiting, self.progress.collapse = True, 0, 0
+        self.averages = Averages.asked_for(self.config.ema, self.method, self.parts)
+        self.progress.begin_stage()
+        self._show_best()
         self.recorder.beat(stage=stage.name, epoch=0, step=self.progress.step)
         self.recorder.event("stage", f"Stage {stage.name!r} begins: {stage.epochs} epochs.")
 
@@ -337,8 +339,25 @@ class Trainer:
         progress.epoch += 1
         progress.step_in_epoch = 0
         if early or progress.epoch == stage.epochs:
+            self._hand_on(stage)
             progress.stage, progress.epoch, progress.entered = progress.stage + 1, 0, False
         self._save()
+
+    def _hand_on(self, stage: Stage) -> None:
+        """Put the best weights of a stage, averaged where the run asks for it, into the networks."""
+        best = self.progress.best_step if stage.hand_on == "best" else None
+        weights = dict(self.averages.shadows) if self.averages else {}
+        if best is not None and best != self.progress.step:
+            content = checkpoints.read(checkpoints.path_of(self.run.checkpoints, best))
+            if content is None:
+                self._warn(
+                    f"The best checkpoint of stage {stage.name!r} is damaged or gone: its last weights count.", {}
+                )
+                self.progress.best, self.progress.best_step = None, None
+            else:
+                weights = {**content["modules"], **content["averages"]}
+        for name, state in weights.items():
+            self.parts.modules[name].load_state_dict(state)
 
     def _validate(self, stage: Stage) -> bool:
         """Validate and draw where it is due; whether the stage should end early."""
@@ -353,23 +372,20 @@ class Trainer:
                     value = self._measure(stage)
                 every = self.config.preview.every_epochs
                 if every and (number % every == 0 or number == stage.epochs):
-                    self._draw()
-        return due and self._judge(self.ranks.from_first([value], self.device)[0])
+                    self._draw(stage)
+        return due and self._judge(stage, self.ranks.from_first([value], self.device)[0])
 
     def _measure(self, stage: Stage) -> float:
         assert self.validator is not None  # noqa: S101 - the caller has checked
-        metrics = self.validator.metrics()
+        metrics = self.validator.metrics(stage)
         position = {"stage": stage.name, "epoch": self.progress.epoch, "step": self.progress.step}
         self.recorder.metric("val", position, metrics)
-        wanted = self.config.validation.metric
-        if wanted not in metrics:
-            raise InputError(f"validation.metric {wanted!r} is none of this recipe's: {', '.join(sorted(metrics))}.")
-        return metrics[wanted]
+        return judged(metrics, stage, self.config)
 
-    def _judge(self, value: float) -> bool:
+    def _judge(self, stage: Stage, value: float) -> bool:
         """Note a new best value; True where patience is at its end."""
         progress, settings = self.progress, self.config.validation
-        sign = 1 if settings.better == "higher" else -1
+        sign = 1 if (settings.better or stage.better) == "higher" else -1
         if progress.best is None or sign * value > sign * progress.best:
             progress.best, progress.best_step, progress.waiting = value, progress.step, 0
             self._show_best()
@@ -377,10 +393,10 @@ class Trainer:
         progress.waiting += 1
         return settings.patience is not None and progress.waiting >= settings.patience
 
-    def _draw(self) -> None:
+    def _draw(self, stage: Stage) -> None:
         assert self.validator is not None  # noqa: S101 - the caller has checked
         number = self.progress.step // self.steps_per_epoch
-        rows = self.validator.pictures(self.config.preview.count)
+        rows = self.validator.pictures(stage, self.config.preview.count)
         gray = preview.picture(rows, self.config.preview.window)
         path = self.run.previews / f"{number:04d}.png"
         self.recorder.guarded(
@@ -388,8 +404,9 @@ class Trainer:
         )
 
     def _show_best(self) -> None:
+        stage = self.method.stages[min(self.progress.stage, len(self.method.stages) - 1)]
         best = {
-            "metric": self.config.validation.metric,
+            "metric": self.config.validation.metric or stage.metric,
             "value": self.progress.best,
             "step": self.progress.best_step,
         }
@@ -397,6 +414,20 @@ class Trainer:
 
     def _warn(self, message: str, data: dict[str, Any]) -> None:
         self.recorder.event("warning", message, "warning", data)
+
+
+def judged(metrics: dict[str, float], stage: Stage, config: RunConfig) -> float:
+    """The metric that decides in a stage.
+
+    Raises:
+        InputError: the run file names one that the recipe does not measure in this stage.
+    """
+    wanted = config.validation.metric or stage.metric
+    if wanted not in metrics:
+        raise InputError(
+            f"validation.metric {wanted!r} is not measured in stage {stage.name!r}: {', '.join(sorted(metrics))} are."
+        )
+    return metrics[wanted]
 
 
 def place(parts: Parts, device: torch.device, choices: Choices, compiled: bool) -> None:

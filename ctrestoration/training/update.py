@@ -28,6 +28,11 @@ class NonFiniteError(Exception):
 def make_optimizers(parts: Parts, stage: Stage, settings: OptimConfig, device: torch.device) -> None:
     """New optimizers for a stage, over the parameters that move in it; their moments start at zero."""
     parts.optimizers.clear()
+    names = [f"{name}.{key}" for name, module in parts.modules.items() for key, _ in module.named_parameters()]
+    for pattern in stage.frozen:
+        if not any(matches(name, (pattern,)) for name in names):
+            example = ", ".join(names[:1])
+            raise InputError(f"method.stages.{stage.name}.frozen: {pattern!r} fits no parameter such as {example}.")
     for name in dict.fromkeys(stage.turns):
         moving = [parameter for _, parameter in owned(parts, name, stage)]
         if not moving:

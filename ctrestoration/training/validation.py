@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.training.keys import Key
 from ctrestoration.training.loader import Loader
-from ctrestoration.training.method import Batch
+from ctrestoration.training.method import Batch, Stage
 from ctrestoration.training.update import Updater
 
 
@@ -31,27 +31,28 @@ class Validator:
         self.batch_size = batch_size
 
     @torch.no_grad()
-    def metrics(self) -> dict[str, float]:
-        """The mean of every metric over all samples."""
+    def metrics(self, stage: Stage, most: int | None = None) -> dict[str, float]:
+        """The mean of every metric of a stage over all samples, or over the first `most`."""
         self._evaluation_mode()
         sums: dict[str, float] = {}
         count = 0
-        for batch in self._batches(range(len(self.loader.source)), self.batch_size):
+        samples = len(self.loader.source) if most is None else min(most, len(self.loader.source))
+        for batch in self._batches(range(samples), self.batch_size):
             with self.updater.autocast():
-                values = self.updater.method.validate(batch, self.updater.parts)
+                values = self.updater.method.validate(stage, batch, self.updater.parts)
             for name, value in values.items():
                 sums[name] = sums.get(name, 0.0) + float(value.double().sum())
             count += len(batch["index"])
         return {name: value / count for name, value in sums.items()}
 
     @torch.no_grad()
-    def pictures(self, count: int) -> list[list[NDArray[np.float32]]]:
+    def pictures(self, stage: Stage, count: int) -> list[list[NDArray[np.float32]]]:
         """Input, output and target of the first samples."""
         self._evaluation_mode()
         rows = []
         for batch in self._batches(range(min(count, len(self.loader.source))), 1):
             with self.updater.autocast():
-                rows.append(self.updater.method.preview(batch, self.updater.parts))
+                rows.append(self.updater.method.preview(stage, batch, self.updater.parts))
         return rows
 
     def _evaluation_mode(self) -> None:

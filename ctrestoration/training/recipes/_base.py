@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
+from ctrestoration.errors import InputError
 from ctrestoration.jobs.rundir import RunDirectory
-from ctrestoration.networks.unet import UNet
-from ctrestoration.training.config import DataPath, LearningRate, PositiveInt, Strict
-from ctrestoration.training.method import Batch, Collapse, Losses, Parts, Stage
+from ctrestoration.networks import settings_classes
+from ctrestoration.training.config import DataPath, LearningRate, PositiveInt, Strict, one_of
+from ctrestoration.training.method import Batch, Collapse, Parts, Stage
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
@@ -35,44 +36,35 @@ class StageConfig(Strict):
         default=(), description="Parameters that do not move, as patterns such as 'g.encoder*'."
     )
 
-    def stage(self, name: str, turns: tuple[str, ...], run: RunConfig) -> Stage:
-        """The engine's view of this stage."""
+    hand_on: Literal["best", "last"] = Field(
+        default="best", description="Which weights the next stage begins with, or the last one publishes."
+    )
+
+    def stage(
+        self, name: str, turns: tuple[str, ...], run: RunConfig, metric: str = "psnr_db", better: str = "higher"
+    ) -> Stage:
+        """The engine's view of this stage.
+
+        Raises:
+            InputError: a learning rate for an optimizer that does not move in this stage.
+        """
         given = self.lr if isinstance(self.lr, dict) else {}
+        unknown = sorted(set(given) - set(turns))
+        if unknown:
+            known = ", ".join(sorted(set(turns)))
+            raise InputError(f"method.stages.{name}.lr: no optimizer {', '.join(unknown)} moves here, only {known}.")
         common = self.lr if isinstance(self.lr, float) else run.optim.lr
         rates = {turn: given.get(turn, common) for turn in turns}
-        return Stage(name, self.epochs, turns, rates, self.frozen)
+        return Stage(name, self.epochs, turns, rates, self.frozen, metric, better, self.hand_on)
 
 
-class UNetConfig(Strict):
-    """A U-Net; see `ctrestoration.networks.unet`."""
-
-    name: Literal["unet"] = Field(default="unet", description="Which network.")
-    widths: tuple[PositiveInt, ...] = Field(
-        default=(32, 64, 128, 256, 256), min_length=2, max_length=7, description="Channels by level."
-    )
-    norm: Literal["batch", "instance", "none"] = Field(
-        default="batch", description="Normalization after each convolution."
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Share of channels dropped in training.")
-
-    def build(self, in_channels: int = 1, out_channels: int = 1) -> UNet:
-        """The network with fresh weights."""
-        return UNet(**self.model_dump(exclude={"name"}), in_channels=in_channels, out_channels=out_channels)
-
-    def options(self, in_channels: int = 1, out_channels: int = 1) -> dict[str, object]:
-        """The arguments by which `networks.build_network` makes it again."""
-        settings = self.model_dump(mode="json", exclude={"name"})
-        return {**settings, "in_channels": in_channels, "out_channels": out_channels}
-
-
-# A union of one for now: each further network adds its settings class here.
-NetworkConfig = Annotated[UNetConfig, Field(description="The network to train.")]
+NetworkConfig: Any = one_of(settings_classes("image"))
 
 
 class ImageConfig(Strict):
     """Settings that every image-to-image recipe has."""
 
-    network: NetworkConfig = Field(default=UNetConfig(), description="The network to train.")
+    network: NetworkConfig = Field(default={"name": "unet"}, description="The network to train.")
     initial_weights: DataPath | None = Field(
         default=None, description="A .safetensors file to start from; none: random."
     )
@@ -90,6 +82,7 @@ class ImageMethod:
 
     collapse: Collapse | None = None
     exports: tuple[str, ...] = ("g",)
+    task = "mar"
 
     def __init__(self, settings: ImageConfig, stages: tuple[Stage, ...]) -> None:
         self.settings = settings
@@ -97,9 +90,8 @@ class ImageMethod:
 
     def build(self, config: RunConfig) -> Parts:
         """See `Method.build`."""
-        network = self.settings.network.build()
-        for parameter in network.head.parameters():  # a residual of zero: training starts from the input itself
-            nn.init.zeros_(parameter)
+        network = self.settings.network.build(in_channels=1, out_channels=1)
+        start_from_identity(network)
         if self.settings.initial_weights is not None:
             from ctrestoration.models.weights import load_into
 
@@ -117,7 +109,7 @@ class ImageMethod:
         image = batch["input"]
         return image + HU_SCALE * parts.modules["g"](image / HU_SCALE).float()
 
-    def validate(self, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+    def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         """PSNR in the fixed window and RMSE in HU outside the metal, of the output and of the input."""
         output = self.restore(batch, parts)
         outside = outside_metal(batch)
@@ -128,7 +120,7 @@ class ImageMethod:
             "input_rmse_hu": masked_mean((batch["input"] - batch["target"]) ** 2, outside).sqrt(),
         }
 
-    def preview(self, batch: Batch, parts: Parts) -> list[NDArray[np.float32]]:
+    def preview(self, stage: Stage, batch: Batch, parts: Parts) -> list[NDArray[np.float32]]:
         """See `Method.preview`."""
         pictures = [batch["input"], self.restore(batch, parts), batch["target"]]
         return [picture[0, 0].float().cpu().numpy() for picture in pictures]
@@ -136,11 +128,40 @@ class ImageMethod:
     def describe(self, module: str) -> dict[str, object]:
         """See `Method.describe`."""
         return {
-            "network": {"name": self.settings.network.name, "options": self.settings.network.options()},
-            "task": "mar",
+            "network": {
+                "name": self.settings.network.name,
+                "options": self.settings.network.options(in_channels=1, out_channels=1),
+            },
+            "task": self.task,
             "input": "image in HU / 1000, one slice",
             "output": "what to add to the input, HU / 1000",
         }
+
+
+def start_from_identity(network: nn.Module) -> None:
+    """Let a residual network begin with a residual of zero, where its last layer is called `head`."""
+    head = getattr(network, "head", None)
+    if isinstance(head, nn.Module):
+        for parameter in head.parameters():
+            nn.init.zeros_(parameter)
+
+
+def pixel_loss(kind: str, output: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Mean over the samples of a pixel loss, of values in HU / 1000.
+
+    Args:
+        kind: "mse", "l1", or "rmse" = the mean of each sample's own root.
+        output: [sample, 1, row, column] in HU.
+        target: the same.
+        weights: the same shape; 0 leaves a pixel out. An uncertainty map divided by its mean keeps the scale.
+    """
+    difference = (output - target) / HU_SCALE
+    if kind == "l1":
+        return masked_mean(difference.abs(), weights).mean()
+    losses = masked_mean(difference**2, weights)
+    if kind == "rmse":
+        losses = torch.sqrt(losses + 1e-12)  # the root has no finite slope at 0
+    return losses.mean()
 
 
 def outside_metal(batch: Batch) -> Tensor:
@@ -166,16 +187,3 @@ def psnr(image: Tensor, target: Tensor, weights: Tensor, window: tuple[float, fl
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether a parameter name "module.parameter" fits one of the patterns."""
     return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-__all__ = [
-    "Batch",
-    "Collapse",
-    "ImageConfig",
-    "ImageMethod",
-    "Losses",
-    "NetworkConfig",
-    "Parts",
-    "Stage",
-    "StageConfig",
-]

@@ -20,8 +20,8 @@ from ctrestoration.training.recipes._base import (
     ImageConfig,
     ImageMethod,
     StageConfig,
-    masked_mean,
     outside_metal,
+    pixel_loss,
 )
 
 if TYPE_CHECKING:
@@ -86,10 +86,9 @@ class Adversarial(ImageMethod):
             loss = 0.5 * (_cross_entropy(real_score, 1.0) + _cross_entropy(fake_score, 0.0))
             return Losses(loss)
         output = self.restore(batch, parts)
-        difference = (output - batch["target"]) / HU_SCALE
         if stage.name == "pretrain_g":
-            return Losses(masked_mean(difference**2, outside).mean())
-        pixel = masked_mean(difference.abs(), outside).mean()
+            return Losses(pixel_loss("mse", output, batch["target"], outside))
+        pixel = pixel_loss("l1", output, batch["target"], outside)
         adversarial = _cross_entropy(self._score(batch, output, parts), 1.0)
         total = adversarial + self.settings.pixel_weight * pixel
         return Losses(total, {"g_adversarial": adversarial, "g_pixel": pixel})

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field
 
 from ctrestoration.training.config import Strict
 from ctrestoration.training.method import Batch, Losses, Parts, Stage
-from ctrestoration.training.recipes._base import (
-    HU_SCALE,
-    ImageConfig,
-    ImageMethod,
-    StageConfig,
-    masked_mean,
-    outside_metal,
-)
+from ctrestoration.training.recipes._base import ImageConfig, ImageMethod, StageConfig, outside_metal, pixel_loss
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
@@ -48,13 +40,6 @@ class Supervised(ImageMethod):
     settings: Config
 
     def step(self, stage: Stage, turn: str, batch: Batch, parts: Parts) -> Losses:
-        """Mean over the samples of the pixel loss; rmse = the mean of each sample's own root."""
-        difference = (self.restore(batch, parts) - batch["target"]) / HU_SCALE
-        outside = outside_metal(batch)
-        if self.settings.loss == "l1":
-            losses = masked_mean(difference.abs(), outside)
-        else:
-            losses = masked_mean(difference**2, outside)
-        if self.settings.loss == "rmse":
-            losses = torch.sqrt(losses + 1e-12)  # the root has no finite slope at 0
-        return Losses(losses.mean())
+        """The pixel loss outside metal."""
+        output = self.restore(batch, parts)
+        return Losses(pixel_loss(self.settings.loss, output, batch["target"], outside_metal(batch)))

@@ -1,18 +1,26 @@
-"""Where training samples come from: a `Source` is a pure function of a key."""
+"""Where training samples come from: one file each, which defines `Config` (its settings, `name` as tag).
+
+A `Source`, made by `Config.create()`, is a pure function of a key.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import importlib
+import pkgutil
+from functools import cache
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.jobs.outcome import DataRefusedError
-from ctrestoration.training.config import DiscsSource, PairsSource, SimulatedSource
 from ctrestoration.training.keys import Key
 
 Sample = dict[str, NDArray[np.float32]]
-"""Named float32 arrays [channel, row, column]: "input" and "target" in HU, "metal" 0..1 where known."""
+"""Named float32 arrays, usually [channel, row, column]: "input" and "target" in HU, "metal" 0..1 where known.
+
+A source may add what its recipes need (a sinogram, a trace, labels): the shape of a name is the same in all samples.
+"""
 
 
 class DamagedSampleError(DataRefusedError):
@@ -39,20 +47,11 @@ class Source(Protocol):
         ...
 
 
-def make_source(settings: DiscsSource | PairsSource | SimulatedSource) -> Source:
-    """The source that a run file describes.
+@cache
+def config_classes() -> tuple[Any, ...]:
+    """The settings class of every source in this folder, in alphabetical order of their files.
 
-    Raises:
-        InputError: files are missing or hold no usable slice.
+    Each one has `create()`, which returns the `Source`, or raises InputError where files are missing or empty.
     """
-    if isinstance(settings, DiscsSource):
-        from ctrestoration.training.sources.discs import Discs
-
-        return Discs(settings)
-    if isinstance(settings, PairsSource):
-        from ctrestoration.training.sources.stored import StoredPairs
-
-        return StoredPairs(settings)
-    from ctrestoration.training.sources.simulated import Simulated
-
-    return Simulated(settings)
+    names = sorted(found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
+    return tuple(importlib.import_module(f"{__name__}.{name}").Config for name in names)

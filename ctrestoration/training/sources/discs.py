@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Literal
 
-from ctrestoration.training.config import DiscsSource
+import numpy as np
+from pydantic import Field
+
+from ctrestoration.training.config import PositiveInt, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample
+
+
+class Config(Strict):
+    """Random discs under streaks: needs no data and no physics; for trying out the engine."""
+
+    name: Literal["discs"]
+    count: PositiveInt = Field(default=64, description="Images in an epoch.")
+    size: int = Field(default=64, ge=8, le=1024, description="Rows and columns.")
+
+    def create(self) -> Discs:
+        """The source that these settings describe."""
+        return Discs(self)
 
 
 class Discs:
     """Discs of -100 to 400 HU in water; the input adds streaks of 150 HU through one point and noise of 20 HU."""
 
-    def __init__(self, settings: DiscsSource) -> None:
+    def __init__(self, settings: Config) -> None:
         self.settings = settings
 
     def __len__(self) -> int:

@@ -4,12 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Literal
+
+from pydantic import Field
 
 from ctrestoration.errors import InputError
 from ctrestoration.training.cases import Patient, phantom_patient, simulate_case, volume_patient
-from ctrestoration.training.config import SimulatedSource
+from ctrestoration.training.config import DataPath, PositiveInt, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample
+
+
+class Config(Strict):
+    """Metal artifacts simulated while training: nothing is stored, placements never repeat."""
+
+    name: Literal["simulated"]
+    phantoms: int = Field(default=4, ge=0, description="Number of procedural phantoms to draw slices from.")
+    first_seed: int = Field(
+        default=0, ge=0, description="Seed of the first phantom; keep training and validation apart."
+    )
+    volumes: tuple[DataPath, ...] = Field(
+        default=(), description="Clean CT volumes (NRRD, NIfTI, DICOM folder) to add."
+    )
+    count: PositiveInt = Field(default=64, description="Simulated slices in an epoch.")
+    size: int = Field(default=128, ge=32, le=512, description="Rows and columns.")
+    pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
+    preset: str = Field(default="clinical", description="Scanner preset of the simulation.")
+
+    def create(self) -> Simulated:
+        """The source that these settings describe."""
+        return Simulated(self)
 
 
 class Simulated:
@@ -21,7 +45,7 @@ class Simulated:
         InputError: neither phantoms nor volumes, or a volume that is not there.
     """
 
-    def __init__(self, settings: SimulatedSource) -> None:
+    def __init__(self, settings: Config) -> None:
         from ctrestoration.physics.presets import scanner_preset
 
         if settings.phantoms + len(settings.volumes) == 0:

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
+from pydantic import Field
 
 from ctrestoration.io.pairs import DamagedPairError, PairReader
-from ctrestoration.training.config import PairsSource
+from ctrestoration.training.config import DataPath, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import DamagedSampleError, Sample
+
+
+class Config(Strict):
+    """Stored pairs, built by `ctrestoration dataset build`."""
+
+    name: Literal["pairs"]
+    folder: DataPath = Field(description="Folder of the data set (it holds manifest.json).")
+    split: Literal["train", "validation", "test"] = Field(default="train", description="Which patients.")
+    crop: int | None = Field(
+        default=None, ge=8, description="Random crop of so many rows and columns; none: whole slices."
+    )
+    flip: bool = Field(default=True, description="Mirror left and right at random. Not applied to validation data.")
+
+    def create(self) -> StoredPairs:
+        """The source that these settings describe."""
+        return StoredPairs(self)
 
 
 class StoredPairs:
     """Pairs of one split; augmentation is drawn from the key, never for validation."""
 
-    def __init__(self, settings: PairsSource) -> None:
+    def __init__(self, settings: Config) -> None:
         self.settings = settings
         self._reader = PairReader(settings.folder, settings.split)
 
