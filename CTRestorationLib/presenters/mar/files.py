@@ -17,7 +17,11 @@ class FileSteps:
     """
 
     nodes: Any
-    root: Path
+
+    @property
+    def root(self) -> Path:
+        """Folder of the session's files."""
+        raise NotImplementedError
 
     def __init__(self) -> None:
         self._files: dict[str, tuple[Any, Path]] = {}

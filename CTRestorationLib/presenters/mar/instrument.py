@@ -101,6 +101,7 @@ class InstrumentPresenter(StepPresenter):
         """The plan's nodes, observed from the first use on."""
         if self._plans is None:
             self._plans = self.nodes.planNodes()
+            self._planWarnings = self._plans.read().warnings
             self._plans.observe(self._moved, self._released, self._removed)
         return self._plans
 
@@ -114,7 +115,7 @@ class InstrumentPresenter(StepPresenter):
 
     def plan(self) -> Any:
         """The scene's plan as it is now."""
-        return self.plans.read(self.session.input)
+        return replace(self.plans.read(self.session.input), warnings=self._planWarnings)
 
     def _write(self, plan: Any, remember: bool = True) -> None:
         """Put a plan into the scene in place of what is there; Undo brings that back."""
@@ -197,6 +198,7 @@ class InstrumentPresenter(StepPresenter):
             self.plans.setScrew(line, answer)
             self._pending.discard(identifier)
             self.view.updateScrew(identifier, answer, False)
+        self._planWarnings = graded.warnings
         self._showWarnings()
 
     # What the user does to lines and rows
@@ -227,6 +229,17 @@ class InstrumentPresenter(StepPresenter):
             self.plans.regenerateRods(warnings)
         self._planWarnings = tuple(warnings)
         self._showWarnings()
+
+    def rodsToggled(self, on: bool) -> None:
+        """Rods were switched on or off by hand: bend them now, or take them out."""
+        if self.editable() or not self.lines():
+            return
+        if on:
+            self._remember()
+            self._followRods()
+            self.view.showCanUndo(True)
+        else:
+            self._write(replace(self.plan(), rods=()))
 
     def select(self, lineId: str) -> None:
         """A row was selected: look along that screw in the red view."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -41,13 +41,15 @@ def levelsOf(nodes: Any, segmentation: Any) -> list[Level]:
     return [Level(name, None, "as segmented", None) for name in LEVELS if name in names]
 
 
-def nearestLevel(levels: list[Level], point: tuple[float, float, float]) -> tuple[str, str]:
+def nearestLevel(
+    levels: list[Level], point: tuple[float, float, float]
+) -> tuple[str, Literal["left", "right"]]:
     """(level, side) of a point in LPS mm: the vertebra whose center is nearest, and the side of that center.
 
     Without any center the level is "unknown" and the midline is the world's.
     """
-    known = [level for level in levels if level.center is not None]
+    known = [(level.name, level.center) for level in levels if level.center is not None]
     if not known:
         return "unknown", "left" if point[0] > 0 else "right"
-    nearest = min(known, key=lambda level: sum((a - b) ** 2 for a, b in zip(level.center, point, strict=True)))
-    return nearest.name, "left" if point[0] > nearest.center[0] else "right"
+    name, center = min(known, key=lambda one: sum((a - b) ** 2 for a, b in zip(one[1], point, strict=True)))
+    return name, "left" if point[0] > center[0] else "right"

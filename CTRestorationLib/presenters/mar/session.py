@@ -39,7 +39,7 @@ STEP_SECONDS = 0.02
 class Child:
     """Yielded by a job: run `ctrestoration` with these words in a child process, and come back with its result."""
 
-    words: Sequence[str]
+    words: Sequence[str | Path]
 
 
 class JobFailed(Exception):  # noqa: N818 - what happened to the job, not what is wrong with it

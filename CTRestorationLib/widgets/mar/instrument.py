@@ -32,6 +32,7 @@ class InstrumentPanel(StepPanel):
         ui.addScrewButton.connect("clicked(bool)", lambda _on=False: presenter.addByHand())
         ui.removeScrewButton.connect("clicked(bool)", lambda _on=False: presenter.remove(self.screws.selected()))
         ui.undoButton.connect("clicked(bool)", lambda _on=False: presenter.undo())
+        ui.planRods.connect("clicked(bool)", lambda on: presenter.rodsToggled(on))
         ui.loadPlanButton.connect("clicked(bool)", lambda _on=False: self._load())
         ui.savePlanButton.connect("clicked(bool)", lambda _on=False: self._save())
         ui.addDeviceButton.connect("clicked(bool)", lambda _on=False: self._addDevice())
