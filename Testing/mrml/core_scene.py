@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import slicer
+import vtk
 
 _LOGICS = {
     "colors": "vtkSlicerColorLogic",
@@ -37,6 +38,8 @@ def install() -> None:
     """Give `slicer` a scene and the module logics, once a process."""
     if in_application() or "scene" in _kept:
         return
+    # Missing color files, unit and selection nodes are no news here.
+    vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
