@@ -1,0 +1,111 @@
+"""The design holds what later recipes need: snapshots, restarts, frozen networks, stages with metrics of their own."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("yaml", reason="training needs PyYAML")
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the faults are signals of POSIX systems")
+
+from core import outside_recipes  # noqa: E402
+from core import training_children as runs  # noqa: E402
+
+from ctrestoration.jobs import outcome  # noqa: E402
+from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
+from ctrestoration.networks import network_names, settings_classes  # noqa: E402
+from ctrestoration.training import checkpoints, snapshots  # noqa: E402
+from ctrestoration.training.runfile import json_schema  # noqa: E402
+
+METHOD = {"name": "supervised", "network": {"name": "unet", "widths": [2, 4], "dropout": 0.2}}
+
+
+class Outside:
+    """A fault (or none) in a run of a recipe that is not in the package."""
+
+    def __init__(self, recipe: str, fault: Any = None) -> None:
+        self.recipe, self.fault = recipe, fault
+
+    def __call__(self, run: RunDirectory) -> dict[str, Any]:
+        changes = self.fault(run) if self.fault else {}
+        return {**changes, "method": lambda made: getattr(outside_recipes, self.recipe)(made)}
+
+
+@pytest.mark.parametrize("recipe", ["Uncertain", "TaskAdaptive"])
+def test_killed_anywhere_gives_the_same_bits(tmp_path: Path, recipe: str) -> None:
+    entered = runs.KillAtEvent("stage", 1)  # the second stage, which is the first that this process enters
+    faults = [runs.KillAtStep(3), runs.KillAtStep(32), entered, runs.KillAtStep(33), runs.KillAtStep(63)]
+    results = []
+    for name, disturbed in (("whole", []), ("killed", faults)):
+        root = tmp_path / name
+        runs.new_run(root, method=METHOD)
+        codes = [runs.train(root, Outside(recipe, fault)) for fault in disturbed]
+        assert codes == [-signal.SIGKILL] * len(disturbed)
+        assert runs.train(root, Outside(recipe)) == 0
+        assert runs.steps(root) == list(range(1, 65))
+        results.append(runs.result(root))
+    assert results[0] == results[1]
+    first, second = (tmp_path / name / "snapshots" for name in ("whole", "killed"))
+    for path in first.iterdir():
+        assert path.read_bytes() == (second / path.name).read_bytes()
+
+
+def test_a_frozen_network_is_the_best_of_its_stage_and_does_not_move(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root, method=METHOD, checkpoint__keep=100, ema=None)
+    assert runs.train(root, Outside("TaskAdaptive")) == 0
+    values = {
+        record["step"]: record["values"]["dice"]
+        for record in runs.numbers(root)
+        if record["kind"] == "val" and record["stage"] == "segment"
+    }
+    best = max(values, key=lambda step: values[step])
+    frozen = checkpoints.load(root / "checkpoints" / f"step_{best:07d}.pt")["modules"]["t"]
+    published = runs.load_file(root / "weights" / "t.safetensors")
+    assert runs.digest(frozen) == runs.digest(published)
+    assert runs.status(root)["best"]["metric"] == "psnr_db", "each stage has its own"
+
+
+def test_a_damaged_snapshot_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    run = runs.new_run(root, method=METHOD)
+    assert runs.train(root, Outside("Uncertain", runs.KillAtStep(40))) == -signal.SIGKILL
+    path = min(run.snapshots.glob("*.safetensors"))
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert runs.train(root, Outside("Uncertain")) == outcome.ExitCode.DATA_REFUSED
+    assert path.name in runs.status(root)["message"]
+    with pytest.raises(outcome.DataRefusedError, match="no snapshots"):
+        snapshots.load(run, "other", torch.nn.Identity())
+
+
+def test_the_best_of_a_pixel_stage_is_not_published_for_the_stage_after_it(tmp_path: Path) -> None:
+    """The adversarial stage is so violent that its weights are worse than those of the stage before."""
+    root = tmp_path / "run"
+    stages = {"pretrain_g": {"epochs": 1}, "adversarial": {"epochs": 1, "lr": {"g": 0.5, "d": 0.5}}}
+    runs.new_run(root, method__stages=stages, ema=None)
+    assert runs.train(root) == 0
+    values = [record["values"]["psnr_db"] for record in runs.numbers(root) if record["kind"] == "val"]
+    assert values[0] > values[1]
+    assert runs.status(root)["best"] == {"metric": "psnr_db", "value": values[1], "step": 32}
+    last = checkpoints.load(root / "checkpoints" / "step_0000032.pt")["modules"]["g"]
+    assert runs.digest(last) == runs.digest(runs.load_file(root / "weights" / "g.safetensors"))
+
+
+def test_a_network_becomes_a_choice_by_its_constructor() -> None:
+    assert "unet" in network_names()
+    (unet,) = [
+        found for found in settings_classes("image") if found.model_fields["name"].annotation.__args__ == ("unet",)
+    ]
+    network = unet(name="unet", widths=[2, 4]).build(in_channels=3, out_channels=2)
+    assert network(torch.zeros(1, 3, 8, 8)).shape == (1, 2, 8, 8)
+    assert "in_channels" not in unet.model_fields, "recipes decide that"
+    described = json_schema()["$defs"]["UNetSettings"]["properties"]
+    assert described["dropout"]["exclusiveMaximum"] == 1
+    assert described["norm"]["enum"] == ["batch", "instance", "none"]
+    assert all(entry["description"] for entry in described.values())
