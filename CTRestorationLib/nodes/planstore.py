@@ -48,9 +48,15 @@ class PlanStore:
             plan: of `ctrestoration.implants`.
             like: the CT it belongs to; the nodes' folder is made beside it.
         """
+        for _ in self.writeSteps(plan, like):
+            pass
+
+    def writeSteps(self, plan, like=None):
+        """`write`, yielding between nodes: a screw takes 10 ms, and a window must not wait for twenty of them."""
         with self._silence():
             for node in self._nodes("screw", "rod", "device", "notes"):
                 self._removeWithModel(node)
+                yield
             self._folder(like)
             notes = self._notes(create=True)
             rod = plan.rods[0] if plan.rods else None
@@ -64,10 +70,13 @@ class PlanStore:
             )
             for item in plan.rods:
                 self._writeRod(item)
+                yield
             for screw in plan.screws:
                 self._writeScrew(screw, plan.rods)
+                yield
             for device in plan.devices:
                 self._writeDevice(device)
+                yield
 
     def read(self, like=None):
         """The plan of the scene as `ctrestoration.implants.Plan`; `like` becomes its patient.
@@ -172,6 +181,11 @@ class PlanStore:
         Args:
             warnings: sentences are appended, e.g. where one side has too few screws for a rod.
         """
+        for _ in self.regenerateRodsSteps(warnings):
+            pass
+
+    def regenerateRodsSteps(self, warnings: list[str]):
+        """`regenerateRods`, yielding between nodes; screws that are deleted meanwhile are left out."""
         from ctrestoration.implants.rods import rods_for
 
         settings = self._load(self._notes()).get("rod") or {}
@@ -190,10 +204,12 @@ class PlanStore:
             for rod in rods:
                 if rod not in existing:
                     self._writeRod(rod, curves.get(rod.side))
+                    yield
             changed = {rod.side for rod in (*rods, *existing) if rod not in rods or rod not in existing}
             for line, screw in screws.items():
-                if screw.side in changed:
+                if screw.side in changed and self._scene.IsNodePresent(line):
                     self._modelScrew(line, rods)
+                    yield
 
     # Other implants
 
