@@ -61,14 +61,14 @@ def install() -> None:
     slicer.mrmlScene = scene
     slicer.modules = SimpleNamespace(**modules)
     _kept.update(scene=scene, application=application, remote=remote, data=data, modules=modules)
-    _defaults(scene)
+    add_defaults(scene)
 
 
 def fresh_scene() -> Any:
     """The scene, emptied."""
     slicer.mrmlScene.Clear(True)
     if not in_application():
-        _defaults(slicer.mrmlScene)
+        add_defaults(slicer.mrmlScene)
     return slicer.mrmlScene
 
 
@@ -77,6 +77,7 @@ def application_logic() -> Any:
     return slicer.app.applicationLogic() if in_application() else _kept["application"]
 
 
-def _defaults(scene: Any) -> None:
+def add_defaults(scene: Any) -> None:
+    """Color tables and slice orientations, as in every scene of the application."""
     _kept["modules"]["colors"].logic().AddDefaultColorNodes()
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)

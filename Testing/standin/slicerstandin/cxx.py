@@ -1,0 +1,72 @@
+"""How the stand-in declares its own CTK and Slicer classes: only names that facts.json knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6 import QtCore
+
+from . import facts
+from .convert import to_cxx
+from .pythonqt import CxxSignal, emit, patch, text_of
+
+KINDS: dict[str, Any] = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": "QStringList"}
+signal = CxxSignal
+__all__ = ["carried", "classes", "emit", "forwarded", "prop", "signal"]
+classes: dict[str, type] = {}
+
+
+def prop(name: str, kind: str, default: Any, changed: Callable[[Any], None] | None = None) -> Any:
+    """A property of C++ type `kind`, kept in `_name`; `changed(widget)` is called after it took a new value."""
+
+    def get(self: Any) -> Any:
+        return self.__dict__.get("_" + name, default)
+
+    def put(self: Any, value: Any) -> None:
+        value = to_cxx(kind, value, f"property {type(self).__name__}.{name}")
+        if value != get(self):
+            self.__dict__["_" + name] = value
+            if changed is not None:
+                changed(self)
+
+    return QtCore.Property(KINDS[kind], get, put)
+
+
+def forwarded(name: str, kind: str, child: str, target: str = "") -> Any:
+    """A property that is its inner widget's: `self._child.target`."""
+
+    def get(self: Any) -> Any:
+        return getattr(getattr(self, child), target or name)
+
+    def put(self: Any, value: Any) -> None:
+        setattr(getattr(self, child), target or name, to_cxx(kind, value, f"property {type(self).__name__}.{name}"))
+
+    return QtCore.Property(KINDS[kind], get, put)
+
+
+def carried(cls: Any) -> Any:
+    """Class decorator: add the setter slots that the facts know, register for `.ui` files, patch as a C++ class."""
+    slots = {short(entry) for kind in ("slots", "invokables") for entry in facts.names(cls.__name__, kind)}
+    for name, declared in list(cls.__dict__.items()):
+        setter = f"set{name[0].upper()}{name[1:]}"
+        if isinstance(declared, QtCore.Property) and setter in slots and setter not in cls.__dict__:
+            setattr(cls, setter, lambda self, value, _put=declared.fset: _put(self, value))
+    classes[cls.__name__] = cls
+    return patch(cls)
+
+
+def strangers(cls: type) -> list[str]:
+    """Public names that a class of the stand-in offers and Slicer's class does not have."""
+    own = {name for base in cls.__mro__ if base.__name__ in classes for name in vars(base) if not name.startswith("_")}
+    return sorted(own - facts.members(cls.__name__) - {"staticMetaObject"})
+
+
+def short(signature: str) -> str:
+    """The bare name of a signature."""
+    return signature.partition("(")[0]
+
+
+def dynamic_names(widget: Any) -> list[str]:
+    """Names of an object's dynamic properties."""
+    return [text_of(name) for name in widget.dynamicPropertyNames()]
