@@ -48,7 +48,8 @@ def main() -> None:
         print(json.dumps({"slices": arguments.slices, "limit_ms": LIMIT_MS, "rows": rows}, indent=2))
         return
     for row in rows:
-        print(f"{row['what']:<20} {row['seconds']:6.2f} s in {row['steps']:4d} steps, longest {row['longest_ms']:6.1f} ms")
+        spent = f"{row['seconds']:6.2f} s in {row['steps']:4d} steps"
+        print(f"{row['what']:<20} {spent}, longest {row['longest_ms']:6.1f} ms")
 
 
 def timed(what: str, steps: Generator[float, None, Any]) -> dict[str, Any]:
