@@ -147,6 +147,8 @@ def connect(obj: Any, signature: str, *target: Any) -> bool:
 
     PythonQt prints and returns False there: a mistake that the stand-in shall not let pass.
     """
+    if not isinstance(signature, (str, bytes)):  # PySide6's own singleShot connects its timer in this way
+        return bool(QT_CONNECT(signature, *target))
     signature = normalized(signature)
     _check(obj, signature)
     function = _callable(*target)
@@ -330,6 +332,8 @@ def patch(cls: Any) -> Any:
         patched.add(base)
         if issubclass(base, QtCore.QObject):
             _patch_members(base)
+            if base is not QtCore.QObject and "__getattribute__" in base.__dict__:
+                base.__getattribute__ = _get_attribute  # a class of several bases brings its own
         base.__setattr__ = _set_attribute
     return cls
 
