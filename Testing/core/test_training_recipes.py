@@ -109,3 +109,31 @@ def test_a_network_becomes_a_choice_by_its_constructor() -> None:
     assert described["dropout"]["exclusiveMaximum"] == 1
     assert described["norm"]["enum"] == ["batch", "instance", "none"]
     assert all(entry["description"] for entry in described.values())
+
+
+UC = {**METHOD, "name": "uc", "stages": {"warm": {"epochs": 2}, "main": {"epochs": 2}}}
+
+
+@pytest.mark.parametrize("restart", ["scratch", "continue"])
+def test_the_uc_recipe_resumes_to_the_same_bits(tmp_path: Path, restart: str) -> None:
+    results = []
+    entered = runs.KillAtEvent("stage", 1)
+    for name, faults in (("whole", []), ("killed", [runs.KillAtStep(20), entered, runs.KillAtStep(50)])):
+        root = tmp_path / name
+        runs.new_run(root, method={**UC, "restart": restart})
+        assert [runs.train(root, fault) for fault in faults] == [-signal.SIGKILL] * len(faults)
+        assert runs.train(root) == 0
+        results.append(runs.result(root))
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("pixels", ["uncertainty", "shuffled", "gradient", "error", "none"])
+def test_the_controls_of_uc_differ_and_their_mean_weight_is_one(tmp_path: Path, pixels: str) -> None:
+    root = tmp_path / "run"
+    runs.new_run(root, method={**UC, "map": pixels, "stages": {"warm": {"epochs": 2}, "main": {"epochs": 1}}})
+    assert runs.train(root) == 0
+    steps = [r for r in runs.numbers(root) if r["kind"] == "train" and r["stage"] == "main"]
+    if pixels == "none":
+        assert "mean_weight" not in steps[0]["values"]
+    else:
+        assert all(step["values"]["mean_weight"] == pytest.approx(1.0, abs=1e-3) for step in steps)

@@ -119,7 +119,7 @@ def pixel_weights(
     weights = strength * uncertainty + 1.0 if weighting == "one_plus_u" else strength * uncertainty
     if not normalized:
         return weights
-    means = _masked_mean(weights, counted)
+    means = masked_mean(weights, counted)
     return weights / torch.where(means > 0, means, torch.ones_like(means))[:, None, None, None]
 
 
@@ -147,15 +147,15 @@ def weighted_rmse(
     """
     error = (output.float() - target.float()) ** 2
     factor = weights if on == "squared_error" else weights**2
-    loss = torch.sqrt(_masked_mean(factor * error, counted) + _TINY)
-    return loss + torch.sqrt(_masked_mean(error, counted) + _TINY) if add_plain else loss
+    loss = torch.sqrt(masked_mean(factor * error, counted) + _TINY)
+    return loss + torch.sqrt(masked_mean(error, counted) + _TINY) if add_plain else loss
 
 
 def shuffled(uncertainty: Tensor, seed: Sequence[int]) -> Tensor:
     """Control: the same values at random pixels of the same image; `seed` holds one number for each image."""
     rows = []
     for values, number in zip(uncertainty.flatten(1), seed, strict=True):
-        generator = torch.Generator().manual_seed(int(number))
+        generator = torch.Generator().manual_seed(int(number) % 2**63)
         rows.append(values[torch.randperm(len(values), generator=generator).to(values.device)])
     return torch.stack(rows).reshape(uncertainty.shape)
 
@@ -175,8 +175,8 @@ def error_map(output: Tensor, target: Tensor, exclude: Tensor | None = None) -> 
     return uncertainty_map(torch.stack([error, -error]), exclude)
 
 
-def _masked_mean(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean over the counted pixels of each sample; 0 where none counts."""
+def masked_mean(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean over the counted pixels of each sample [sample]; 0 where none counts."""
     if counted is None:
         return values.flatten(1).mean(dim=1)
     mask = (counted >= 0.5).expand_as(values).to(values.dtype)
