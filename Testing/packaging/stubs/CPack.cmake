@@ -1,0 +1,1 @@
+file(APPEND ${CMAKE_BINARY_DIR}/asked.txt "packed|${PROJECT_NAME}\n")
