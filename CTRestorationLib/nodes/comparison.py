@@ -9,7 +9,7 @@ from __future__ import annotations
 import slicer
 
 from ctrestoration.errors import InputError
-from CTRestorationLib.nodes.volumes import gridOfNode
+from CTRestorationLib.nodes.volumes import gridOfNode, refreshLegends
 
 MOST = 6
 _FIRST_LAYOUT = 5600
@@ -93,6 +93,7 @@ class ComparisonLayout:
         self._arrange(volumes)
         for number, (volume, over) in enumerate(zip(volumes, overlays, strict=True)):
             self._fill(number, volume, over, opacity)
+        refreshLegends()
         self.setWindow(*window)
 
     def setWindow(self, low: float, high: float) -> None:
@@ -137,6 +138,7 @@ class ComparisonLayout:
         self._flickering.insert(0, now)
         volume = self._scene.GetNodeByID(now)
         self._fill(0, volume, None, 0.0)
+        refreshLegends()
         return volume
 
     def restore(self) -> None:

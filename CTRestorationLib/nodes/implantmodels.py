@@ -18,7 +18,10 @@ GRADE_COLORS = {
     "D": (0.95, 0.42, 0.15),
     "E": (0.86, 0.15, 0.18),
 }
-"""Gertzbein-Robbins grades; a screw that was not judged is METAL."""
+"""Gertzbein-Robbins grades."""
+
+UNJUDGED = (0.30, 0.75, 0.98)
+"""A screw that nobody judged where it lies: a color that no grade has, and that shows on bone."""
 
 SHORTEST_MM = 1.0
 _TUBE_SIDES = 24
@@ -26,7 +29,7 @@ _TUBE_SIDES = 24
 
 def gradeColor(grade: str | None) -> tuple[float, float, float]:
     """The color of a screw of this grade."""
-    return GRADE_COLORS.get(grade or "", METAL)
+    return GRADE_COLORS.get(grade or "", UNJUDGED)
 
 
 def tube(start, stop, radiusMm: float) -> vtk.vtkPolyData:

@@ -11,8 +11,8 @@ from ctrestoration.volume import AIR_HU, Volume
 from CTRestorationLib.nodes.geometry import gridOfNode
 
 __all__ = [
-    "arrayOfNode", "arrayToVolumeNode", "findColorNode", "gridOfNode", "hideVolume", "legendOf", "showFloatMap",
-    "volumeFromNode", "volumeToNode",
+    "arrayOfNode", "arrayToVolumeNode", "findColorNode", "gridOfNode", "hideVolume", "legendOf", "refreshLegends",
+    "showFloatMap", "volumeFromNode", "volumeToNode",
 ]  # fmt: skip
 
 _SLAB = 16
@@ -122,6 +122,7 @@ def hideVolume(node) -> None:
     legend = legendOf(node)
     if legend is not None:
         legend.SetVisibility(False)
+    refreshLegends()
 
 
 def showFloatMap(node, title: str, low: float, high: float, sliceNodes=(), colors: str | None = None):
@@ -133,7 +134,7 @@ def showFloatMap(node, title: str, low: float, high: float, sliceNodes=(), color
         low: value at the lower end of the color table. Where it is not negative, values below a tenth of the range
             are transparent; a signed map is opaque.
         high: value at the upper end.
-        sliceNodes: views that show the legend; none = all.
+        sliceNodes: views that show the legend; none = all. Views whose layers are set later: see `refreshLegends`.
         colors: name of a color table; default Inferno, for signed maps DivergingBlueRed.
 
     Returns:
@@ -155,12 +156,18 @@ def showFloatMap(node, title: str, low: float, high: float, sliceNodes=(), color
     display.EndModify(modifying)
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(node)
     legend.SetTitleText(title)
-    legend.SetLabelFormat("%.3g")
+    legend.SetLabelFormat("%.4g")
     legend.SetVisibility(True)
     legend.RemoveAllViewNodeIDs()
     for sliceNode in sliceNodes:
         legend.AddViewNodeID(sliceNode.GetID())
     return legend
+
+
+def refreshLegends() -> None:
+    """Let legends notice what the views show now: Slicer tells them only of changes made by hand in a view's bar."""
+    for legend in slicer.util.getNodesByClass("vtkMRMLColorLegendDisplayNode"):
+        legend.Modified()
 
 
 def legendOf(node):

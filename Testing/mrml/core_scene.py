@@ -43,6 +43,8 @@ def install() -> None:
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkSlicerApplicationLogic()
     application.SetMRMLScene(scene)
+    application.SetSliceLogics(vtk.vtkCollection())
+    application.SetViewLogics(vtk.vtkCollection())
     remote, data = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
     cache = tempfile.mkdtemp(prefix="slicer-cache-")
     remote.GetCacheManager().SetRemoteCacheDirectory(cache)
