@@ -42,6 +42,7 @@ class Connector:
     def disconnect(self) -> None:
         if self.signal and self._callback is not None:
             self.widget.disconnect(self.signal, self._callback)
+        self._callback = None  # as in Slicer: the wrapper behind it must go when its last reference does
 
 
 def make(widget: Any, field: Any) -> Connector:
