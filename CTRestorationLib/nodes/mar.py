@@ -93,15 +93,13 @@ class MarNodes:
             segmentIds = [
                 identifier for identifier, name in names.items() if level_in_name(name) or "sacrum" in name.lower()
             ] or list(names)
-        yield
-        return segmentations.labelMapFromSegmentation(segmentation, like, segmentIds)
+        return (yield from segmentations.labelMapSteps(segmentation, like, segmentIds))
 
     # Results
 
     def segmentationSteps(self, labels: Any, name: str, like: Any) -> Generator[None, None, Any]:
         """A `LabelMap` as a new segmentation node."""
-        yield
-        return segmentations.segmentationFromLabelMap(labels, name, like)
+        return (yield from segmentations.segmentationSteps(labels, name, like))
 
     def newVolume(self, volume: Any, name: str, window: tuple[float, float]) -> Any:
         """A `Volume` that has no input in the scene as a new node; `window` is (width, level) in HU."""

@@ -86,14 +86,14 @@ class ThresholdPreview:
         self._scene.AddNode(node)
         node.CopyOrientation(volume)
         node.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
+        display = self._scene.AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
         display.SetSaveWithScene(False)
         display.SetAutoWindowLevel(False)
         display.SetInterpolate(False)
         display.SetAutoThreshold(False)
         display.SetApplyThreshold(True)
         display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")
+        node.SetAndObserveDisplayNodeID(display.GetID())
         self._node, self._source = node, volume
         scene = self._scene
         self._observers.add(scene, scene.NodeAboutToBeRemovedEvent, self._onRemoved, node=True)

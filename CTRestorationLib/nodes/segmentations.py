@@ -15,14 +15,15 @@ from CTRestorationLib.nodes.geometry import fromWorldMatrix, gridOfNode, vtkMatr
 from CTRestorationLib.nodes.preview import ThresholdPreview, isPreview
 
 __all__ = [
-    "METAL_COLOR", "ThresholdPreview", "isPreview", "labelMapFromSegmentation", "maskFromSegment",
-    "segmentationFromLabelMap", "writeMask",
+    "METAL_COLOR", "ThresholdPreview", "isPreview", "labelMapFromSegmentation", "labelMapSteps", "maskFromSegment",
+    "segmentationFromLabelMap", "segmentationSteps", "writeMask",
 ]  # fmt: skip
 
 METAL_COLOR = (0.95, 0.77, 0.06)
 LABEL_TAG = "CTRestoration.label"
 _SAME_VOXEL = 0.01
 _FREE_LABELS = 300
+_SLAB = 16
 
 
 def maskFromSegment(segmentation, segmentId: str, like) -> np.ndarray:
@@ -91,6 +92,11 @@ def labelMapFromSegmentation(segmentation, like, segmentIds=None) -> LabelMap:
     Raises:
         InputError: no segments, no voxels, or a nonlinear transform.
     """
+    return _drained(labelMapSteps(segmentation, like, segmentIds))
+
+
+def labelMapSteps(segmentation, like, segmentIds=None):
+    """`labelMapFromSegmentation` as a generator of short steps, for a window that stays alive; returns the labels."""
     if segmentation is None or not segmentation.GetSegmentation().GetNumberOfSegments():
         raise InputError(
             "No segmentation is selected: choose one."
@@ -107,7 +113,11 @@ def labelMapFromSegmentation(segmentation, like, segmentIds=None) -> LabelMap:
     for _, group in itertools.groupby(pairs, key=lambda pair: pair[0].GetAddressAsString("")):
         members = list(group)
         values = {_segmentOf(segmentation, one).GetLabelValue(): numbers[one] for _, one in members}
-        _paste(members[0][0], segmentation, like, out, lambda source, values=values: _renumbered(source, values))
+        for slab in _slabs(len(out)):
+            _paste(
+                members[0][0], segmentation, like, out, lambda source, values=values: _renumbered(source, values), slab
+            )
+            yield
     names = {numbers[one]: _segmentOf(segmentation, one).GetName() for one in identifiers}
     return LabelMap(out, grid, names, segmentation.GetName())
 
@@ -127,12 +137,21 @@ def segmentationFromLabelMap(labels: LabelMap, name: str, like, node=None):
     Raises:
         InputError: the labels do not cover the voxels of `like`.
     """
+    return _drained(segmentationSteps(labels, name, like, node))
+
+
+def segmentationSteps(labels: LabelMap, name: str, like, node=None):
+    """`segmentationFromLabelMap` as a generator of short steps, for a window that stays alive; returns the node."""
     difference = gridOfNode(like).mismatch(labels.grid)
     if difference is not None:
         raise InputError(f"{name} does not cover the voxels of {like.GetName()}: {difference}.")
-    values = np.flatnonzero(np.bincount(labels.array.ravel()))
-    values = [int(value) for value in values if value]
+    present = np.zeros(np.iinfo(np.uint16).max + 1, dtype=bool)
+    for slab in _slabs(len(labels.array)):
+        present[labels.array[slab]] = True
+        yield
+    values = [int(value) for value in np.flatnonzero(present) if value]
     array = labels.array.astype(np.uint8) if not values or values[-1] < 256 else labels.array
+    yield
     if node is None:
         node = _newNode(name, like)
     else:
@@ -153,6 +172,19 @@ def segmentationFromLabelMap(labels: LabelMap, name: str, like, node=None):
     finally:
         node.EndModify(modifying)
     return node
+
+
+def _drained(steps):
+    """Run a generator to its end and give what it returns."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _slabs(count: int):
+    return [slice(start, min(start + _SLAB, count)) for start in range(0, count, _SLAB)]
 
 
 def _binaryName() -> str:
@@ -255,8 +287,8 @@ def _arrayOf(image) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
     return vtk_to_numpy(scalars).reshape(shape), slicer.util.arrayFromVTKMatrix(matrix), (x0, y0, z0)
 
 
-def _paste(image, segmentation, like, out: np.ndarray, pick) -> None:
-    """Put `pick(source)` into `out` (on the grid of `like`) wherever it is not zero."""
+def _paste(image, segmentation, like, out: np.ndarray, pick, slab: slice = slice(None)) -> None:
+    """Put `pick(source)` into the slices `slab` of `out` (on the grid of `like`) wherever it is not zero."""
     source, matrix, first = _arrayOf(image)
     if not source.size:
         return
@@ -269,10 +301,12 @@ def _paste(image, segmentation, like, out: np.ndarray, pick) -> None:
     box = (fromSource @ corners.T)[:3]
     low = np.maximum(np.floor(box.min(axis=1) - 0.5).astype(int), 0)
     high = np.minimum(np.ceil(box.max(axis=1) + 0.5).astype(int) + 1, out.shape[::-1])
+    first, last, _ = slab.indices(len(out))
+    low[2], high[2] = max(low[2], first), min(high[2], last)
     if (high <= low).any():
         return
     window = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))
-    values = _resampled(pick(source), np.linalg.inv(fromSource), low, (high - low)[::-1])
+    values = pick(_resampled(source, np.linalg.inv(fromSource), low, (high - low)[::-1]))
     target = out[window]
     np.copyto(target, values, where=values != 0)
 
@@ -293,14 +327,11 @@ def _resampled(values: np.ndarray, toSource: np.ndarray, low: np.ndarray, shape)
     from scipy.ndimage import affine_transform
 
     matrix = toSource[:3, :3][::-1, ::-1]
-    stored = values.astype(np.uint8) if values.dtype == bool else values
-    return affine_transform(stored, matrix, offset[::-1], tuple(shape), order=0, mode="grid-constant").astype(
-        values.dtype
-    )
+    return affine_transform(values, matrix, offset[::-1], tuple(shape), order=0, mode="grid-constant")
 
 
 def _renumbered(source: np.ndarray, values: dict[int, int]) -> np.ndarray:
-    table = np.zeros(max(int(source.max()), *values) + 1, dtype=np.uint16)
+    table = np.zeros(max(int(source.max(initial=0)), *values) + 1, dtype=np.uint16)
     for stored, number in values.items():
         table[stored] = number
     return table[source]

@@ -89,10 +89,9 @@ def arrayToVolumeNode(array: np.ndarray, name: str, like, node=None):
     try:
         node.CopyOrientation(like)
         node.SetAndObserveTransformNodeID(like.GetTransformNodeID())
-        node.SetAndObserveImageData(image)
         if node.GetDisplayNode() is None:
-            node.CreateDefaultDisplayNodes()
-            _copyWindow(like, node)
+            _addDisplay(node, like)
+        node.SetAndObserveImageData(image)
     finally:
         node.EndModify(modifying)
     return node
@@ -201,14 +200,19 @@ def _imageOf(array: np.ndarray) -> vtk.vtkImageData:
     return image
 
 
-def _copyWindow(source, target) -> None:
-    """Window, level, interpolation and colors of one volume for another: results must look like their input."""
-    given, display = source.GetDisplayNode(), target.GetDisplayNode()
+def _addDisplay(node, like) -> None:
+    """A display node with window, level, interpolation and colors of the input: results must look like it.
+
+    It is made by hand, because a default one computes its window from all voxels, which takes longer than copying them.
+    """
+    given = like.GetDisplayNode()
+    display = node.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeDisplayNode")
     display.SetAutoWindowLevel(False)
-    if given is None:
-        display.SetWindowLevel(400.0, 40.0)
-        return
-    display.SetWindowLevel(given.GetWindow(), given.GetLevel())
-    display.SetInterpolate(given.GetInterpolate())
-    if given.GetColorNodeID():
-        display.SetAndObserveColorNodeID(given.GetColorNodeID())
+    display.SetDefaultColorMap()
+    display.SetWindowLevel(400.0, 40.0)
+    if given is not None:
+        display.SetWindowLevel(given.GetWindow(), given.GetLevel())
+        display.SetInterpolate(given.GetInterpolate())
+        if given.GetColorNodeID():
+            display.SetAndObserveColorNodeID(given.GetColorNodeID())
+    node.SetAndObserveDisplayNodeID(display.GetID())
