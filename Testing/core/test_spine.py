@@ -11,12 +11,13 @@ import pytest
 
 from ctrestoration.anatomy.labels import LEVEL_ID
 from ctrestoration.anatomy.phantom import Phantom, spine_phantom
-from ctrestoration.anatomy.spine import LevelPoints, choose_lumbar_slab, segment_spine
+from ctrestoration.anatomy.spine import LevelPoints, choose_lumbar_slab, load_points, save_points, segment_spine
 from ctrestoration.anatomy.spine.fallback import level_names
 from ctrestoration.anatomy.spine.from_labels import level_in_name
 from ctrestoration.anatomy.spine.totalsegmentator import find_totalsegmentator
 from ctrestoration.control import Control
 from ctrestoration.errors import Cancelled, InputError
+from ctrestoration.implants.planner import plan_screws
 from ctrestoration.volume import Grid, LabelMap, Volume
 
 
@@ -237,6 +238,74 @@ def test_three_points_give_frame_axes_and_width():
         LevelPoints(front, left, left)
     with pytest.raises(InputError, match="three finite coordinates"):
         LevelPoints(front, left, np.array([np.nan, 0, 0]))
+
+
+def _pointed_at(names: tuple[str, ...] = ("L2", "L3")) -> dict[str, LevelPoints]:
+    """Points as somebody might click them: a millimeter or so off."""
+    rng = np.random.default_rng(5)
+    out = {}
+    for name in names:
+        level = phantom().truth.levels[name]
+        front = np.array(level.center) - 0.5 * level.body_size[1] * np.array(level.posterior)
+        clicked = (front, *(np.array(level.pedicles[side].isthmus) for side in ("left", "right")))
+        out[name] = LevelPoints(*(point + rng.normal(0, 0.7, 3) for point in clicked))
+    return out
+
+
+def test_three_points_a_level_cut_out_the_vertebra_and_lead_the_planner(tmp_path: Path):
+    points = _pointed_at()
+    save_points(points, tmp_path / "points.json")
+    read = load_points(tmp_path / "points.json")
+    assert all(np.array_equal(read[name].anterior, points[name].anterior) for name in points)
+    found = segment_spine(phantom().volume, points=read)
+    assert found.method == "points"
+    assert found.complete_levels == ("L2", "L3")
+    assert found.canal.any()
+    truth = phantom().labels.array
+    for level in found.levels:
+        mask, same = found.labels.array == level.label, truth == level.label
+        assert 2 * (mask & same).sum() / (mask.sum() + same.sum()) > 0.7
+    plan = plan_screws(found)
+    assert len(plan.screws) == 4
+    for screw in plan.screws:
+        pedicle = phantom().truth.levels[screw.level].pedicles[screw.side]
+        way = (np.array(screw.target) - screw.entry) / screw.length_mm
+        offset = np.array(pedicle.isthmus) - screw.entry
+        assert np.linalg.norm(offset - (offset @ way) * way) < 2.5  # passes the true isthmus
+        assert screw.canal_mm >= 0
+
+
+def test_points_that_do_not_fit_are_explained(tmp_path: Path):
+    points = _pointed_at()
+    with pytest.raises(InputError, match="L3 was pointed at above L2"):
+        segment_spine(phantom().volume, points={"L2": points["L3"], "L3": points["L2"]})
+    with pytest.raises(InputError, match="Unknown vertebral level 'L9'"):
+        segment_spine(phantom().volume, points={"L9": points["L3"]})
+    far = np.array([0.0, 0.0, 900.0])
+    away = LevelPoints(
+        *(p + far for p in (points["L3"].anterior, points["L3"].left_isthmus, points["L3"].right_isthmus))
+    )
+    with pytest.raises(InputError, match="lies outside the CT"):
+        segment_spine(phantom().volume, points={"L3": away})
+    with pytest.raises(InputError, match="choose one of them"):
+        segment_spine(phantom().volume, labels=phantom().labels, points=points)
+    with pytest.raises(InputError, match="needs three points"):
+        segment_spine(phantom().volume, method="points")
+    with pytest.raises(InputError, match="does not exist"):
+        load_points(tmp_path / "absent.json")
+    file = tmp_path / "points.json"
+    for text, sentence in (
+        ("{", "is not JSON"),
+        ('{"levels": {}}', "holds no level points"),
+        ('{"format": "ctrestoration level points", "levels": {}}', "No level was pointed at"),
+        (
+            '{"format": "ctrestoration level points", "levels": {"L3": {"anterior": [0, 0, 0]}}}',
+            "L3: expected the three",
+        ),
+    ):
+        file.write_text(text)
+        with pytest.raises(InputError, match=sentence):
+            load_points(file)
 
 
 @pytest.mark.real_data

@@ -15,6 +15,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUT", help="plan to write (.json)")
     parser.add_argument("--spine", metavar="SEG", help="vertebra masks by name or number, on the CT's voxels")
     parser.add_argument(
+        "--points", metavar="F", help="three points a level (.json): front of the body and both isthmuses"
+    )
+    parser.add_argument(
         "--levels", metavar="L3-L5", help="levels or ranges, e.g. T12,L2-L4 (default: all complete ones)"
     )
     parser.add_argument(
@@ -27,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan and write."""
-    from ctrestoration.anatomy.spine import segment_spine
+    from ctrestoration.anatomy.spine import load_points, segment_spine
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.errors import InputError
     from ctrestoration.files import refuse_overwrite
@@ -38,11 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
 
     if not arguments.output.lower().endswith(".json"):
         raise InputError(f"{arguments.output}: a plan is a .json file.")
-    refuse_overwrite(arguments.output, arguments.input, arguments.spine)
+    refuse_overwrite(arguments.output, arguments.input, arguments.spine, arguments.points)
     control = terminal_control()
     volume = read_volume(arguments.input)
+    points = load_points(arguments.points) if arguments.points else None
     labels = read_labels(arguments.spine, volume.grid) if arguments.spine else None
-    spine = segment_spine(volume, labels=labels, control=control.part(0.0, 0.5))
+    spine = segment_spine(volume, labels=labels, points=points, control=control.part(0.0, 0.5))
     chosen = None if arguments.levels is None else expand_levels(arguments.levels)
     plan = plan_screws(
         spine, levels=chosen, mode=arguments.mode, rods=not arguments.no_rods, control=control.part(0.5, 1.0)

@@ -27,9 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="what the numbers in SEG mean (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument(
-        "--method", default="auto", choices=("auto", "labels", "totalsegmentator", "fallback"),
-        help="default: labels if given, else TotalSegmentator if installed, else the fallback by shape",
+        "--method", default="auto", choices=("auto", "labels", "points", "totalsegmentator", "fallback"),
+        help="default: labels or points if given, else TotalSegmentator if installed, else the fallback by shape",
     )  # fmt: skip
+    parser.add_argument(
+        "--points", metavar="F", help="cut out the levels of this file (.json): front of the body and both isthmuses"
+    )
     parser.add_argument(
         "--name", metavar="N=LEVEL", help="fallback only: the Nth vertebra from the top is LEVEL, e.g. 2=L3"
     )
@@ -42,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, segment, write, and say what was found."""
     import numpy as np
 
-    from ctrestoration.anatomy.spine import segment_spine
+    from ctrestoration.anatomy.spine import load_points, segment_spine
     from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.errors import InputError
@@ -55,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.output} is named for two outputs; each needs its own file.")
     for output in (arguments.output, arguments.canal):
         if output:
-            refuse_overwrite(output, arguments.input, arguments.labels)
+            refuse_overwrite(output, arguments.input, arguments.labels, arguments.points)
             check_output(output)
     volume = read_input(arguments.input, arguments)
     found = segment_spine(
@@ -64,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         labels=read_labels(arguments.labels, volume.grid) if arguments.labels else None,
         scheme=arguments.numbering,
         named=named,
+        points=load_points(arguments.points) if arguments.points else None,
         control=terminal_control(),
     )
     write_labels(found.labels, arguments.output)

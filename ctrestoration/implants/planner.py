@@ -50,6 +50,7 @@ from ctrestoration.volume import LabelMap
 
 Vector = NDArray[np.float64]
 _COLLAPSED, _WEDGED = 0.35, 0.75
+_CLICK_MM = 6.0
 
 
 Views = dict[tuple[str, Side], tuple[VertebraView, Vector]]
@@ -225,7 +226,9 @@ class _Planner:
         for place in (order.index(level.name) - 1, order.index(level.name) + 1):
             other = self._neighbor(place)
             if other is not None and bodies_touch(bone, other, frame):
-                raise Refused(f"its body and that of {other.level} touch without a disc between them: a fused block?")
+                raise Refused(
+                    f"its body and that of {other.level} touch: a fused block, or a mask that does not show the disc?"
+                )
         return low < _WEDGED * usual
 
     def _usual_height(self, level: SpineLevel, ends: Endplates) -> float:
@@ -245,8 +248,10 @@ class _Planner:
         found: dict[Side, Axis] = {}
         sides: tuple[tuple[Side, int], ...] = (("left", 1), ("right", -1))
         for side, sign in sides:
-            start = first_isthmus(places, depth, view.canal, sign, view.ends.middle)
-            axis = None if start is None else fit_axis(view.bone, view.frame, view.frame.world(start), sign, prior)
+            axis = self._clicked_axis(view, side, sign, prior)
+            start = None if axis else first_isthmus(places, depth, view.canal, sign, view.ends.middle)
+            if start is not None:
+                axis = fit_axis(view.bone, view.frame, view.frame.world(start), sign, prior)
             if axis is None:
                 self.warnings.append(f"{view.name} {side}: no screw: no pedicle was recognized in the mask.")
             else:
@@ -256,6 +261,21 @@ class _Planner:
         # A crushed body says little about left and right: there the line through the isthmuses is the better axis.
         frame = straightened(view.frame, found) if view.collapsed else view.frame
         return replace(view, frame=frame), balanced(frame, found)
+
+    def _clicked_axis(self, view: VertebraView, side: Side, sign: int, prior: tuple[float, float]) -> Axis | None:
+        """The axis near a clicked isthmus, midway between the walls; None, and a warning, where that leads away."""
+        points = self.spine.points.get(view.name)
+        if points is None:
+            return None
+        isthmus, _ = points.pedicle_axis(side)
+        axis = fit_axis(view.bone, view.frame, isthmus, sign, prior)
+        if axis is None or float(np.linalg.norm(axis.isthmus - isthmus)) > _CLICK_MM:
+            self.warnings.append(
+                f"{view.name} {side}: no pedicle was recognized in the CT within {_CLICK_MM:g} mm of "
+                "the point that was given; check it."
+            )
+            return None
+        return axis
 
     def _screw(self, view: VertebraView, side: Side, axis: Axis) -> Screw:
         sign = 1 if side == "left" else -1

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrestoration.anatomy.spine.points import LevelPoints
 from ctrestoration.errors import InputError
 from ctrestoration.volume import LabelMap
 
@@ -43,10 +45,11 @@ class SpineSegmentation:
         canal: bool [z, y, x] on the same grid; empty where none was found.
         canal_line: centers of the canal from cranial to caudal, (n, 3) LPS mm; empty where none was found.
         levels: cranial to caudal.
-        method: "labels", "totalsegmentator" or "fallback".
+        method: "labels", "totalsegmentator", "points" or "fallback".
         notes: sentences for the user.
         above_sacrum: for the fallback, the number (1 = topmost) of the vertebra that sits on the sacrum, which is L5 in
             a spine of five lumbar vertebrae; None where no sacrum was seen.
+        points: level -> the three points it was cut out by; empty otherwise.
     """
 
     labels: LabelMap
@@ -56,6 +59,7 @@ class SpineSegmentation:
     method: str
     notes: tuple[str, ...] = field(default=())
     above_sacrum: int | None = None
+    points: Mapping[str, LevelPoints] = field(default_factory=dict)
 
     def cropped(self, start: int, stop: int) -> SpineSegmentation:
         """What of it lies in array[start:stop] of the first axis; vertebrae that reach the new ends count as cut.
@@ -100,4 +104,5 @@ class SpineSegmentation:
             "canal_voxels": int(self.canal.sum()),
             "above_sacrum": self.above_sacrum,
             "notes": list(self.notes),
+            "points": {name: points.to_json() for name, points in self.points.items()},
         }

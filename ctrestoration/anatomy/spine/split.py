@@ -79,20 +79,20 @@ def split_vertebrae(
     radius = float(np.sqrt(canal.mask.sum() * spacing[0] * spacing[1] / len(canal.line) / np.pi))
     threshold = _threshold(array, spacing, frame)
     number, depth, reach = _bands(array, spacing, frame, pieces + _rivals(pieces), s, threshold)
-    bone = _bone(hu, b < -radius, threshold, spacing)
+    bone = bone_mask(hu, b < -radius, threshold, spacing)
     inside = (np.abs(a) < reach) & (b > -depth) & (b < _BACK_MM)
     front = b < -radius - 1.0
     inside &= np.where(front, np.abs(a) < 27 + 0.25 * (reach - 27), True)
     bone &= inside & ~canal.mask[roi]
     control.report(0.5, "Separating the vertebrae")
-    labels = _flood(hu, bone, np.where(front, number, 0), threshold, spacing)
+    labels = flood(hu, bone, np.where(front, number, 0), threshold, spacing)
     control.report(0.85, "Separating the vertebrae")
     out = np.zeros(array.shape, dtype=np.uint16)
     out[roi] = _tidy(labels, s, pieces)
     return out
 
 
-def _bone(
+def bone_mask(
     hu: Array, front: NDArray[np.bool_], threshold: float, spacing: tuple[float, float, float]
 ) -> NDArray[np.bool_]:
     """Bone with its marrow: the half height of the nearby cortex, its holes filled.
@@ -196,7 +196,7 @@ def _body_depths(
     return depths
 
 
-def _flood(
+def flood(
     hu: Array, bone: NDArray[np.bool_], number: NDArray[np.int32], threshold: float, spacing: tuple[float, float, float]
 ) -> NDArray[np.int32]:
     """Each bone voxel gets the number of the body it is nearest to, along paths through bone, dim voxels being long."""
