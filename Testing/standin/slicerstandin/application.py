@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +114,3 @@ class qSlicerApplication(QtCore.QObject):
 
     def restart(self) -> None:
         raise RuntimeError("the module restarts the application")
-
-
-def executable() -> str:
-    """Slicer's sys.executable is PythonSlicer; here it is the tests' own interpreter."""
-    return os.fspath(sys.executable)
-
-
-__all__ = ["emit", "qSlicerApplication", "qSlicerModuleManager"]

@@ -9,12 +9,14 @@ from PySide6 import QtCore
 
 from . import facts
 from .convert import to_cxx
-from .pythonqt import CxxSignal, emit, patch, text_of
+from .pythonqt import CxxSignal, emit, patch
 
 KINDS: dict[str, Any] = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": "QStringList"}
 signal = CxxSignal
 __all__ = ["carried", "classes", "emit", "forwarded", "prop", "signal"]
 classes: dict[str, type] = {}
+# Virtual functions of Qt, which a class overrides without offering them.
+OVERRIDES = {"paintEvent", "staticMetaObject"}
 
 
 def prop(name: str, kind: str, default: Any, changed: Callable[[Any], None] | None = None) -> Any:
@@ -57,16 +59,16 @@ def carried(cls: Any) -> Any:
 
 
 def strangers(cls: type) -> list[str]:
-    """Public names that a class of the stand-in offers and Slicer's class does not have."""
-    own = {name for base in cls.__mro__ if base.__name__ in classes for name in vars(base) if not name.startswith("_")}
-    return sorted(own - facts.members(cls.__name__) - {"staticMetaObject"})
+    """Names and signal signatures that a class of the stand-in offers and the class of Slicer or CTK does not have."""
+    offered: set[str] = set()
+    known = facts.members(cls.__name__) | facts.names(cls.__name__, "signals")
+    for base in cls.__mro__:
+        if base.__name__ in classes:
+            offered.update(name for name in vars(base) if not name.startswith("_"))
+            offered.update(entry for item in vars(base).values() if type(item) is signal for entry in item.signatures)
+    return sorted(offered - known - OVERRIDES)
 
 
 def short(signature: str) -> str:
     """The bare name of a signature."""
     return signature.partition("(")[0]
-
-
-def dynamic_names(widget: Any) -> list[str]:
-    """Names of an object's dynamic properties."""
-    return [text_of(name) for name in widget.dynamicPropertyNames()]

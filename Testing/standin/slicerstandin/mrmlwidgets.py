@@ -166,7 +166,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         self._scene.RemoveNode(self.currentNode())
 
     def _shows(self, node: Any) -> bool:
-        matching = [kind for kind in self.nodeTypes if (node.IsA if self.showChildNodeTypes else node.IsA)(kind)]
+        matching = [kind for kind in self.nodeTypes if node.IsA(kind)]
         if not self.showChildNodeTypes:
             matching = [kind for kind in matching if kind == node.GetClassName()]
         wanted = [(name, value) for kind, name, value in self._attributes if node.IsA(kind)]

@@ -65,6 +65,8 @@ class Field:
             node.SetParameter(self.name, value.name if isinstance(value, enum.Enum) else str(value))
 
     def read(self, node: Any) -> Any:
+        if not self.stored(node):
+            self.write(node, self.default)
         if self.is_node:
             return node.GetNodeReference(self.name)
         text = node.GetParameter(self.name)
@@ -115,12 +117,20 @@ class Wrapper:
         state = self.__dict__
         state.update(parameterNode=parameterNode, _guis={}, _next=0, _updating=False, _cache={})
         for field in self.allParameters.values():
-            if not field.stored(parameterNode):
-                field.write(parameterNode, field.default)
-        self._refresh()
+            self._refresh(field.name)
+            self._observe(field.name)
+
+    def _observe(self, name: str) -> None:
+        # One observer a field, as in Slicer: their order among other observers shows, see the test.
         reference = weakref.ref(self)
-        tag = parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: reference() and reference()._refresh())
-        weakref.finalize(self, parameterNode.RemoveObserver, tag)
+
+        def modified(*_: Any) -> None:
+            wrapper = reference()
+            if wrapper is not None:
+                wrapper._refresh(name)
+
+        tag = self.parameterNode.AddObserver(vtk.vtkCommand.ModifiedEvent, modified)
+        weakref.finalize(self, self.parameterNode.RemoveObserver, tag)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.allParameters:
@@ -128,9 +138,9 @@ class Wrapper:
             raise AttributeError(f"{type(self).__name__} has no field {name!r}")
         self.setValue(name, value)
 
-    def _refresh(self) -> None:
+    def _refresh(self, name: str) -> None:
         # Slicer caches what it read last: a node that comes into the scene later stays None until Modified.
-        self._cache.update({name: field.read(self.parameterNode) for name, field in self.allParameters.items()})
+        self._cache[name] = self.allParameters[name].read(self.parameterNode)
 
     def getValue(self, name: str) -> Any:
         return self._cache[self._known(name)]

@@ -23,7 +23,7 @@ QRadioButton QRect QRectF QScrollArea QSettings QShortcut QSize QSizeF QSizePoli
 QSplitter QStackedWidget QStandardPaths QStyle QSysInfo QTabBar QTabWidget QTableView QTableWidget QTableWidgetItem
 QTextBrowser QTextCursor QTextEdit QThread QTimer QToolBar QToolButton QTreeView QTreeWidget QTreeWidgetItem QUrl
 QVBoxLayout QValidator QWidget
-""".split()
+""".split()  # noqa: SIM905
 
 
 class ByteArray:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ElementTree  # noqa: S405  (our own .ui files)
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
 from . import facts, pythonqt
-from .cxx import classes, dynamic_names, short
-from .pythonqt import connect, is_a
+from .cxx import classes, short
+from .pythonqt import connect
 
 
 class _Builder(QtUiTools.QUiLoader):
@@ -63,7 +63,7 @@ def _connect(tree: ElementTree.Element, root: Any) -> None:
 def load(path: str | Path) -> Any:
     """The root widget of a .ui file. Raises ValueError for classes, properties and connections that do not exist."""
     text = Path(path).read_text(encoding="utf-8")
-    tree = ElementTree.fromstring(text)  # noqa: S314
+    tree = ElementTree.fromstring(text)
     for entry in tree.findall("connections"):
         tree.remove(entry)
     _kept.clear()
@@ -81,7 +81,7 @@ def load(path: str | Path) -> Any:
         raise ValueError(f"{path}: {builder.errorString()}")
     root.__dict__["_standin_children"] = list(_kept)
     _check(tree, root)
-    _connect(ElementTree.fromstring(text), root)  # noqa: S314
+    _connect(ElementTree.fromstring(text), root)
     return root
 
 
@@ -91,6 +91,3 @@ class UiLoader:
     def load(self, file: Any, _parent: Any = None) -> Any:
         file.close()
         return load(file.fileName())
-
-
-__all__ = ["UiLoader", "dynamic_names", "is_a", "load"]
