@@ -1,8 +1,4 @@
-"""Two recipes as the next issues need them, each in a few lines: what the engine has to make easy, and keep exact.
-
-`Uncertain` warms up, keeps the weights of each epoch, begins again from scratch, and weights pixels by what the kept
-networks disagree about. `TaskAdaptive` trains a segmenter, freezes it, and trains a restoration network through it.
-"""
+"""A recipe that is not in the package, as the next issues need it: what the engine has to make easy, and keep exact."""
 
 from __future__ import annotations
 
@@ -11,45 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ctrestoration.jobs.rundir import RunDirectory
-from ctrestoration.losses.uncertainty import pixel_weights, uncertainty_map
-from ctrestoration.training import snapshots
 from ctrestoration.training.method import Batch, Losses, Parts, Stage
-from ctrestoration.training.randomness import seed_everything
-from ctrestoration.training.recipes._base import HU_SCALE, ImageMethod, outside_metal, pixel_loss
+from ctrestoration.training.recipes._base import HU_SCALE, ImageMethod, pixel_loss
 from ctrestoration.training.runfile import RunConfig
-
-
-class Uncertain(ImageMethod):
-    """Warm-up with snapshots, then training from scratch with their uncertainty as weight."""
-
-    def __init__(self, inner: Any) -> None:
-        stages = (Stage("warm", 2, ("g",), {"g": 1e-3}), Stage("main", 2, ("g",), {"g": 1e-3}))
-        super().__init__(inner.settings, stages)
-        self.snapshots: list[torch.nn.Module] = []
-
-    def build(self, config: RunConfig) -> Parts:
-        self.config = config
-        return super().build(config)
-
-    def enter(self, stage: Stage, run: RunDirectory, parts: Parts) -> None:
-        if stage.name == "main":
-            self.snapshots = snapshots.load(run, "warm", parts.modules["g"])
-            with torch.random.fork_rng(devices=[]):
-                seed_everything(self.config.seed, "build")
-                parts.modules["g"].load_state_dict(super().build(self.config).modules["g"].state_dict())
-
-    def epoch_end(self, stage: Stage, epoch: int, run: RunDirectory, parts: Parts) -> None:
-        if stage.name == "warm":
-            snapshots.save(run, "warm", epoch, parts.modules["g"])
-
-    def step(self, stage: Stage, turn: str, batch: Batch, parts: Parts) -> Losses:
-        weights = outside = outside_metal(batch)
-        if stage.name == "main":
-            with torch.no_grad():
-                outputs = torch.stack([self.restore(batch, Parts({"g": one}, {})) for one in self.snapshots])
-            weights = outside * pixel_weights(uncertainty_map(outputs, batch["metal"]))
-        return Losses(pixel_loss("rmse", self.restore(batch, parts), batch["target"], weights))
 
 
 class TaskAdaptive(ImageMethod):

@@ -6,6 +6,7 @@ was never disturbed. Runs are tiny (two stages, two optimizers, 64 steps) and li
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -165,29 +166,50 @@ def test_fault_02_laptop_sleep(tmp_path: Path, undisturbed: dict[str, Any]) -> N
 # 3, 4 the disk --------------------------------------------------------------------------------------------------
 
 
-def _fill(run: RunDirectory) -> dict[str, Any]:
-    def observe(what: str, record: dict[str, Any]) -> None:
-        if what == "metrics" and record["kind"] == "train" and record["step"] == 13:
-            with (run.root.parent / "filler").open("wb", buffering=0) as stream:
-                try:
-                    while True:
-                        stream.write(b"x" * 512)
-                except OSError:
-                    return
+class _Fill:
+    """Other data fill the disk, all of it or but for a rest, at the first step that is `due`."""
 
-    return {"observer": observe}
+    def __init__(self, due: Any, rest: int = 0) -> None:
+        self.due, self.rest = due, rest
+
+    def __call__(self, run: RunDirectory) -> dict[str, Any]:
+        filler = run.root.parent / "filler"
+
+        def observe(what: str, record: dict[str, Any]) -> None:
+            if what != "metrics" or record["kind"] != "train" or filler.exists() or not self.due(run, record["step"]):
+                return
+            with filler.open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+                while not self.rest or shutil.disk_usage(run.root).free > self.rest:
+                    stream.write(b"x" * 512)
+
+        return {"observer": observe}
 
 
-def test_fault_03_disk_full(small_disk: Path, undisturbed: dict[str, Any]) -> None:
+def _at_13(run: RunDirectory, step: int) -> bool:
+    return step == 13
+
+
+def _page_is_full(run: RunDirectory, step: int) -> bool:
+    """The next line needs another page (tmpfs gives room in pages of 4 KiB)."""
+    lines = run.metrics.read_bytes().splitlines(keepends=True)
+    return step > 5 and -sum(map(len, lines)) % 4096 < len(lines[-1]) - 8
+
+
+@pytest.mark.parametrize("fill", [_Fill(_page_is_full), _Fill(_at_13, rest=8192)], ids=["log", "save"])
+def test_fault_03_disk_full(small_disk: Path, undisturbed: dict[str, Any], fill: _Fill) -> None:
+    """No room for the next line of metrics, or room for many lines but not for the next checkpoint."""
     root = small_disk / "run"
     runs.new_run(root)
-    assert runs.train(root, _fill) == outcome.ExitCode.STORAGE
+    assert runs.train(root, fill) == outcome.ExitCode.STORAGE
+    last = runs.steps(root)[-1]
+    said = [event["message"] for event in runs.events(root, "retry")]
+    assert any(("checkpoint" if fill.rest else "metrics.jsonl") in message for message in said), said
     assert runs.status(root)["state"] == "failed"
     assert runs.status(root)["exit_code"] == 74
     assert "MiB" in runs.status(root)["message"]
     assert not list(root.rglob("*.part"))
     newest, _ = next(checkpoints.usable(root / "checkpoints", []))
-    assert newest.name == "step_0000010.pt", "the old checkpoint is intact"
+    assert newest.name == f"step_{(last - 1) // 5 * 5:07d}.pt", "the old checkpoint is intact"
     (small_disk / "filler").unlink()
     assert runs.train(root) == 0
     assert_same(root, undisturbed)
@@ -196,7 +218,7 @@ def test_fault_03_disk_full(small_disk: Path, undisturbed: dict[str, Any]) -> No
 def test_fault_03_disk_full_for_a_moment(small_disk: Path, undisturbed: dict[str, Any]) -> None:
     root = small_disk / "run"
     runs.new_run(root, checkpoint__retry_seconds=0.3)
-    process = runs.start(root, _fill)
+    process = runs.start(root, _Fill(_at_13))
     wait_for(lambda: (RunDirectory(root).read_status() or {}).get("state") == "paused" or not process.is_alive())
     (small_disk / "filler").unlink()
     process.join(60)
@@ -657,6 +679,74 @@ def test_fault_11_rank_killed(tmp_path: Path) -> None:
     (root / "status.json").unlink()
     assert runs.train(root) == outcome.ExitCode.CONFIGURATION, "another number of processes is refused"
     assert "2 processes" in runs.status(root)["message"]
+
+
+def _start_group(folder: Path, **changes: Any) -> tuple[Path, Any]:
+    config_file, root = folder / "run.yaml", folder / "group"
+    config_file.write_text(runs.tiny(**changes).to_yaml())
+    words = [sys.executable, "-m", "ctrestoration", "train", str(config_file), "--run-dir", str(root)]
+    return root, subprocess.Popen([*words, "--processes", "2", "--quiet"], stderr=subprocess.PIPE, text=True)
+
+
+def test_fault_02_sigterm_to_the_launcher_of_a_group(tmp_path: Path) -> None:
+    root, launcher = _start_group(tmp_path, data__train__count=2000)
+    wait_for(lambda: _lines(root) > 5, 120)
+    launcher.terminate()
+    _, said = launcher.communicate(timeout=100)
+    assert launcher.returncode == outcome.ExitCode.CANCELLED, said
+    assert runs.status(root)["state"] == "cancelled"
+    assert not _members(root), "no process is left behind"
+    newest = max((root / "checkpoints").glob("step_*.pt"))
+    assert checkpoints.load(newest)["progress"]["step"] == runs.steps(root)[-1]
+
+
+def test_fault_11_a_member_that_fails_says_why(tmp_path: Path) -> None:
+    """Only the second process meets the damaged sample; the run still ends with its reason, and is not tried again."""
+    pytest.importorskip("h5py", reason="damages stored pairs")
+    from ctrestoration.io.pairs import write_manifest, write_shard
+    from ctrestoration.training.keys import order
+
+    draw = np.random.default_rng(0)
+    pairs = [{name: draw.random((8, 8), dtype=np.float32) for name in ("input", "target", "metal")} for _ in range(8)]
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    write_shard(folder / "train-00000.h5", pairs, [{"patient": "a", "count": 8}])
+    shard = {"file": "train-00000.h5", "count": 8, "bytes": 0, "sha256": "", "cases": []}
+    split = {"patients": ["a"], "count": 8, "shards": [shard]}
+    write_manifest(folder, {"train": split}, (8, 8), {})
+    second = order(3, "pretrain_g", 0, 8)[5]  # of the third batch of two: the first step sees neither
+    import h5py
+
+    with h5py.File(folder / "train-00000.h5", "r+") as file:
+        position = file["input"].id.get_chunk_info(second).byte_offset
+    with (folder / "train-00000.h5").open("r+b") as stream:
+        stream.seek(position)
+        byte = stream.read(1)
+        stream.seek(position)
+        stream.write(bytes([byte[0] ^ 1]))
+    data = {"train": {"name": "pairs", "folder": str(folder)}, "batch_size": 2}
+    root, launcher = _start_group(tmp_path, data=data)
+    _, said = launcher.communicate(timeout=100)
+    assert launcher.returncode == outcome.ExitCode.DATA_REFUSED, said
+    assert f"pair {second}" in said
+    assert runs.status(root)["state"] == "failed"
+    assert f"pair {second}" in runs.status(root)["message"]
+    assert len(runs.events(root, "started")) == 1
+
+
+def test_fault_12_the_machine_is_lost_and_the_run_directory_goes_elsewhere(
+    tmp_path: Path, undisturbed: dict[str, Any]
+) -> None:
+    """As when the head of a cluster dies: the directory alone is enough to go on, at another place."""
+    root, elsewhere = tmp_path / "run", tmp_path / "other" / "machine"
+    runs.new_run(root)
+    assert runs.train(root, runs.KillAtStep(40)) == -signal.SIGKILL
+    shutil.copytree(root, elsewhere)
+    shutil.rmtree(root)
+    for empty in ("control", "snapshots"):
+        shutil.rmtree(elsewhere / empty)
+    assert runs.train(elsewhere) == 0
+    assert_same(elsewhere, undisturbed)
 
 
 def _members(root: Path) -> list[int]:

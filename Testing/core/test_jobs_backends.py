@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import socket
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +22,7 @@ from ctrestoration.jobs.gpus import list_gpus, reserve_gpus
 from ctrestoration.jobs.journal import Journal, last_record
 from ctrestoration.jobs.local import LocalBackend, clean_environment
 from ctrestoration.jobs.outcome import DataRefusedError, RunInUseError, StorageError, sentence
+from ctrestoration.jobs.processes import Owner
 from ctrestoration.jobs.reader import Follower, Watcher, thin
 from ctrestoration.jobs.rundir import RunDirectory, new_name
 from ctrestoration.jobs.ssh import SshBackend
@@ -88,7 +92,7 @@ def test_contract_submit_tail_cancel_fetch(backend: Any, tmp_path: Path) -> None
     config = tmp_path / "it's a run.yaml"
     config.write_text("seed: 1 # $(touch owned) 'quoted'\n")
     run = str(tmp_path / "runs with spaces" / "one")
-    assert backend.submit(config, run, ["optim.lr=1"]) > 0
+    assert backend.submit(config, run, ["optim.lr=1"], 2) > 0
 
     def watcher() -> Watcher:
         return Watcher(backend.tail(run)).poll()
@@ -97,7 +101,9 @@ def test_contract_submit_tail_cancel_fetch(backend: Any, tmp_path: Path) -> None
     late = watcher()
     assert [record["seq"] for record in late.metrics] == list(range(len(late.metrics))), "a late reader replays all"
     assert late.state == "running"
-    assert "optim.lr=1" in (late.status or {})["words"]
+    words = (late.status or {})["words"]
+    assert "optim.lr=1" in words
+    assert words[words.index("--processes") + 1] == "2"
     with pytest.raises(InputError):
         backend.submit(config, run)
     backend.cancel(run)
@@ -109,6 +115,25 @@ def test_contract_submit_tail_cancel_fetch(backend: Any, tmp_path: Path) -> None
         backend.fetch(run, ["../secret"], tmp_path / "fetched")
     with pytest.raises(InputError, match="no file"):
         backend.fetch(run, ["weights/none"], tmp_path / "fetched")
+
+
+def test_a_trainer_that_does_not_listen_is_ended_by_force(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run").create()
+    run.config.write_text("{}")
+    deaf = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(99)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "deaf\n"
+    run.status.write_text(
+        json.dumps({"state": "running", **Owner(socket.gethostname(), process.pid, "", "").to_json()})
+    )
+    assert main(["runs", str(run.root), "--force"]) == 2
+    assert main(["runs", str(run.root), "--cancel", "--force"]) == 0
+    assert process.wait(10) == -signal.SIGKILL
+    with pytest.raises(InputError, match="alive"):
+        LocalBackend().cancel(str(run.root), force=True)
 
 
 def test_a_copy_that_arrives_damaged_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

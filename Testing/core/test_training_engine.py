@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from core import training_children as runs  # noqa: E402
 
 from ctrestoration.cli.main import main  # noqa: E402
 from ctrestoration.errors import InputError  # noqa: E402
+from ctrestoration.jobs.gpus import Gpu  # noqa: E402
 from ctrestoration.jobs.reader import Watcher  # noqa: E402
 from ctrestoration.jobs.rundir import SCHEMA_FILE, RunDirectory  # noqa: E402
 from ctrestoration.training import hardware, keys, preview, randomness, reference, schedule  # noqa: E402
@@ -81,7 +83,7 @@ def test_overrides_and_their_mistakes(tmp_path: Path) -> None:
         ("!!python/object/apply:os.system ['true']", "not valid YAML"),
         (
             "schema_version: 1\nmethod: {name: superviced}\n",
-            "allowed are 'adversarial', 'supervised' \\(did you mean superv",
+            "allowed are 'adversarial', .*'supervised'.* \\(did you mean superv",
         ),
     ],
 )
@@ -209,6 +211,30 @@ def test_an_auto_is_decided_by_measurement_once() -> None:
     assert close.channels_last is False, "one percent is noise"
     fixed = hardware.decide(HardwareConfig(precision="auto"), lambda *_: 1 / 0, CPU)
     assert fixed.precision == "fp32", "a deterministic run does not time"
+
+
+def test_the_gpu_is_chosen_before_cuda_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """CUDA looks at the environment once, at the first question; a choice after that is none."""
+    monkeypatch.setenv("CTRESTORATION_LOCKS", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    gpus = [Gpu(0, "GPU-a", "X", 100, 90), Gpu(1, "GPU-b", "X", 100, 10)]
+    asked: list[str | None] = []
+
+    def available() -> bool:
+        asked.append(os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return True
+
+    monkeypatch.setattr(hardware, "list_gpus", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "is_available", available)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with hardware.chosen_device(HardwareConfig(), 0) as device:
+        assert str(device) == "cuda:0"
+        assert (tmp_path / "GPU-b.lock").exists(), "the one with more free memory"
+    assert asked == ["GPU-b"]
+    assert not list(tmp_path.iterdir())
+    with hardware.chosen_device(HardwareConfig(device="cpu"), 0) as device:
+        assert device == CPU
+    assert len(asked) == 1
 
 
 def test_previews_have_a_fixed_window(tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Go on with a run."""
     require_torch()
-    from ctrestoration.training.launch import open_run
+    from ctrestoration.training.launch import check_sizes, open_run
 
     directory, config = open_run(arguments.run_dir)
+    check_sizes(config, arguments.processes)
     if (directory.read_status() or {}).get("state") == "done":
         say(f"The run {arguments.run_dir} is finished; its weights are in {directory.weights}.")
         return 0

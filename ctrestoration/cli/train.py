@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not arguments.host:
             raise InputError("--backend ssh needs --host user@machine.")
         backend = SshBackend(arguments.host, Path.cwd(), python=arguments.host_python)
-        number = backend.submit(arguments.config, arguments.run_dir, arguments.overrides)
+        number = backend.submit(arguments.config, arguments.run_dir, arguments.overrides, arguments.processes)
         say(f"Training on {arguments.host} as process {number}, in {arguments.run_dir}.")
         return 0
     require_torch()
@@ -60,12 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.training.runfile import load_config
 
     config = load_config(arguments.config, arguments.overrides)
-    check_run(config)
+    check_run(config, arguments.processes)
     if arguments.check:
         say(f"{arguments.config} is a valid run file.")
         return 0
     if arguments.detach:
-        number = LocalBackend().submit(arguments.config, arguments.run_dir, arguments.overrides)
+        number = LocalBackend().submit(arguments.config, arguments.run_dir, arguments.overrides, arguments.processes)
         say(f"Training as process {number}; 'ctrestoration runs {arguments.run_dir}' shows how far it is.")
         return 0
     return train(create_run(config, Path(arguments.run_dir)), config, arguments)
@@ -75,8 +75,6 @@ def train(directory: RunDirectory, config: RunConfig, arguments: argparse.Namesp
     """Train in a run directory, new or begun."""
     from ctrestoration.training.launch import train_here, train_in_group
 
-    if arguments.processes < 1:
-        raise InputError(f"--processes {arguments.processes}: at least 1 is needed.")
     if arguments.processes > 1:
         train_in_group(directory, config, arguments.processes)
     else:

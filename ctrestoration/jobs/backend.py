@@ -15,13 +15,14 @@ class RunBackend(Protocol):
     `run` is the path of a run directory on the machine of the backend.
     """
 
-    def submit(self, config: Path, run: str, overrides: Sequence[str] = ()) -> int:
+    def submit(self, config: Path, run: str, overrides: Sequence[str] = (), processes: int = 1) -> int:
         """Start a detached trainer; it outlives whoever started it.
 
         Args:
             config: the YAML run file, on this machine.
             run: the new run directory, on the backend's machine.
             overrides: "key=value" words, as `--set` takes them.
+            processes: how many train together there.
 
         Returns:
             The trainer's process id on its machine.

@@ -32,11 +32,11 @@ class LocalBackend:
         self.python = python
         self.environment = clean_environment() if environment is None else environment
 
-    def submit(self, config: Path, run: str, overrides: Sequence[str] = ()) -> int:
+    def submit(self, config: Path, run: str, overrides: Sequence[str] = (), processes: int = 1) -> int:
         """See `RunBackend.submit`."""
         if not config.is_file():
             raise InputError(f"There is no run file {config}.")
-        words = ["train", str(config.resolve()), "--run-dir", run, "--quiet"]
+        words = ["train", str(config.resolve()), "--run-dir", run, "--quiet", "--processes", str(processes)]
         for override in overrides:
             words += ["--set", override]
         directory = RunDirectory(Path(run))

@@ -36,7 +36,8 @@ def submit(run: str, request: dict[str, Any]) -> dict[str, Any]:
     config = Path(f"{run}.yaml")
     config.parent.mkdir(parents=True, exist_ok=True)
     config.write_text(str(request["config"]), encoding="utf-8")
-    return {"pid": LocalBackend().submit(config, run, list(request.get("overrides", [])))}
+    overrides, processes = list(request.get("overrides", [])), int(request.get("processes", 1))
+    return {"pid": LocalBackend().submit(config, run, overrides, processes)}
 
 
 def cancel(run: str, request: dict[str, Any]) -> dict[str, Any]:

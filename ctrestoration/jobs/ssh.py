@@ -46,11 +46,12 @@ class SshBackend:
         self._ssh = ssh
         self._scp = scp
 
-    def submit(self, config: Path, run: str, overrides: Sequence[str] = ()) -> int:
+    def submit(self, config: Path, run: str, overrides: Sequence[str] = (), processes: int = 1) -> int:
         """See `RunBackend.submit`. Data paths in the run file are paths of the other machine."""
         if not config.is_file():
             raise InputError(f"There is no run file {config}.")
-        request = {"config": config.read_text(encoding="utf-8"), "overrides": list(overrides)}
+        content = config.read_text(encoding="utf-8")
+        request = {"config": content, "overrides": list(overrides), "processes": processes}
         return int(self._call("submit", run, request)["pid"])
 
     def tail(self, run: str) -> RunDirectory:

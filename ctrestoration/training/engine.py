@@ -176,12 +176,6 @@ def _check_sizes(config: RunConfig, source: Source, ranks: Ranks) -> None:
     size = config.data.batch_size
     if len(source) < size:
         raise InputError(f"data.batch_size {size} is larger than the training data, which have {len(source)} samples.")
-    if size % (ranks.world * config.data.micro_batches):
-        raise InputError(
-            f"data.batch_size {size} cannot be divided among {ranks.world} processes with "
-            f"{config.data.micro_batches} micro-batches each: choose a multiple of "
-            f"{ranks.world * config.data.micro_batches}."
-        )
 
 
 def _locked(run: RunDirectory) -> FileLock:

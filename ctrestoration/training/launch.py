@@ -23,13 +23,14 @@ _HEADER = (
 )
 
 
-def check_run(config: RunConfig) -> None:
+def check_run(config: RunConfig, processes: int = 1) -> None:
     """Make the data and networks of a run file, so that what cannot be made is refused before anything is written.
 
     Raises:
         InputError: missing files, empty splits, fewer samples than a batch, or settings that no network or stage has.
         DataRefusedError: initial weights that are damaged.
     """
+    check_sizes(config, processes)
     training = config.data.train.create()
     if config.data.validation is not None:
         config.data.validation.create()
@@ -48,6 +49,23 @@ def check_run(config: RunConfig) -> None:
     Averages.asked_for(config.ema, method, parts)
     for stage in method.stages:
         make_optimizers(parts, stage, config.optim, torch.device("cpu"))
+
+
+def check_sizes(config: RunConfig, processes: int) -> None:
+    """Refuse a batch that the processes cannot share.
+
+    Raises:
+        InputError: fewer than one process, or a remainder.
+    """
+    if processes < 1:
+        raise InputError(f"--processes {processes}: at least 1 is needed.")
+    data = config.data
+    least = processes * data.micro_batches
+    if data.batch_size % least:
+        raise InputError(
+            f"data.batch_size {data.batch_size} cannot be divided among {processes} processes with "
+            f"{data.micro_batches} micro-batches each: choose a multiple of {least}."
+        )
 
 
 def create_run(config: RunConfig, folder: Path) -> RunDirectory:
