@@ -51,7 +51,6 @@ class MARInpaint(ScriptedLoadableModule):
     def onStartupCompleted(self):
         """Offer sample data, and make the comparison layout known, so that scenes saved in it open."""
         from CTRestorationLib.nodes.comparison import registerLayouts
-
         from CTRestorationLib.widgets.mar.samples import registerSamples
 
         registerSamples(self.resourcePath)
@@ -122,9 +121,9 @@ class MARInpaintLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """A new wrapper: a cached one would show nodes of a scene that was not yet loaded."""
-        from CTRestorationLib.nodes.parameters import MARInpaintParameters
+        from CTRestorationLib.nodes.parameters import parametersOf
 
-        return MARInpaintParameters(ScriptedLoadableModuleLogic.getParameterNode(self))
+        return parametersOf(ScriptedLoadableModuleLogic.getParameterNode(self))
 
 
 class MARInpaintTest(ScriptedLoadableModuleTest):

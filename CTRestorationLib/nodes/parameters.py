@@ -94,3 +94,14 @@ class MARInpaintParameters:
     planRods: bool = True
     scatterProfile: ScatterProfile = ScatterProfile.FREEHAND
     scatterSeed: Annotated[int, WithinRange(0, 999999), Default(1)]
+
+
+def parametersOf(node):
+    """A wrapper of a parameter node, to be used for a moment or while the module is shown, never to be kept longer.
+
+    VTK calls the observer that was added first to an object last (vtkSubjectHelper inserts equals before the last
+    one). That must not be the wrapper's own, which reads the new values: whoever observes after it would see old ones.
+    """
+    if not node.HasObserver("ModifiedEvent"):
+        node.AddObserver("ModifiedEvent", lambda _caller, _event: None)
+    return MARInpaintParameters(node)

@@ -7,7 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from CTRestorationLib.jobs import exchange
+import CTRestorationLib.jobs.exchange as exchange
 
 
 class FileSteps:

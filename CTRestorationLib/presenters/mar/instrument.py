@@ -42,7 +42,7 @@ class InstrumentPresenter(StepPresenter):
 
     def missing(self, action: str) -> str:
         """What a button lacks."""
-        general = super().missing(action)
+        general = self.editable()
         if general:
             return general
         if self.parameters.spineSegmentation is None:
@@ -62,7 +62,7 @@ class InstrumentPresenter(StepPresenter):
 
     def editable(self) -> str:
         """What keeps screws from being added, loaded or edited: "" or one sentence."""
-        return super().missing("edit")
+        return super().missing("edit") or ("The plan is being drawn." if self._writing else "")
 
     def run(self, action: str) -> None:
         """Start the job of a button."""
@@ -117,17 +117,30 @@ class InstrumentPresenter(StepPresenter):
         """The scene's plan as it is now."""
         return replace(self.plans.read(self.session.input), warnings=self._planWarnings)
 
-    def _write(self, plan: Any, remember: bool = True) -> None:
-        """Put a plan into the scene in place of what is there; Undo brings that back."""
-        if remember:
-            self._remember()
+    def _write(self, plan: Any, remember: bool = True, regrade: bool = True) -> None:
+        """Put a plan into the scene in place of what is there, while the window lives on."""
+        self._writing = True
+
+        def steps() -> Generator[Any, Any, None]:
+            yield from self._writeSteps(plan, remember)
+            if regrade:
+                self._regrade()
+
+        self.session.inBackground("plan", steps())
+        self.refresh()
+
+    def _writeSteps(self, plan: Any, remember: bool = True) -> Generator[Any, Any, None]:
+        """Likewise as part of a job; Undo brings back what was there."""
         self._writing = True
         try:
-            self.plans.write(plan, self.session.input)
+            if remember:
+                self._remember()
+            self.session.stopBackground("rods")
+            yield from self.plans.writeSteps(plan, self.session.input)
+            self._planWarnings = tuple(plan.warnings)
+            self._pending.clear()
         finally:
             self._writing = False
-        self._planWarnings = tuple(plan.warnings)
-        self._pending.clear()
         self.refresh()
 
     def _remember(self) -> None:
@@ -136,9 +149,7 @@ class InstrumentPresenter(StepPresenter):
     def undo(self) -> None:
         """Bring back the plan before the last Plan, Scatter, Load, Add, Remove or edit of the table."""
         if self._undo and not self.editable():
-            plan = self._undo.pop()
-            self._write(plan, remember=False)
-            self._regrade()
+            self._write(self._undo.pop(), remember=False)
 
     # Jobs
 
@@ -156,7 +167,7 @@ class InstrumentPresenter(StepPresenter):
         found = load_plan(output)
         old = self.plan()
         kept = tuple(screw for screw in old.screws if screw.level not in levels)
-        self._write(replace(found, screws=_sorted(kept + found.screws), devices=old.devices))
+        yield from self._writeSteps(replace(found, screws=_sorted(kept + found.screws), devices=old.devices))
         if kept and parameters.planRods:
             self._followRods()
 
@@ -168,7 +179,7 @@ class InstrumentPresenter(StepPresenter):
         spine = yield from self.session.labelFile(parameters.spineSegmentation, self.session.input)
         save_plan(plan, folder / "plan.json")
         yield Child(["implants", "scatter", folder / "plan.json", output, "--spine", spine, *options, "--json"])
-        self._write(load_plan(output))
+        yield from self._writeSteps(load_plan(output))
 
     def _regrade(self) -> None:
         """Let a child judge the screws again, as soon as nothing else runs."""
@@ -182,6 +193,8 @@ class InstrumentPresenter(StepPresenter):
     def _gradeJob(self, folder: Path) -> Generator[Any, Any, None]:
         from ctrestoration.implants.plan import load_plan, save_plan
 
+        while self.session.inBackgroundNow("rods") or self.session.inBackgroundNow("plan"):
+            yield
         spineNode = self.parameters.spineSegmentation
         lines, plan = self.lines(), self.plan()
         if not lines or spineNode is None:
@@ -224,11 +237,16 @@ class InstrumentPresenter(StepPresenter):
         self.refresh()
 
     def _followRods(self) -> None:
-        warnings: list[str] = []
+        """Bend the rods anew."""
+
+        def steps() -> Generator[Any, Any, None]:
+            warnings: list[str] = []
+            yield from self.plans.regenerateRodsSteps(warnings)
+            self._planWarnings = tuple(warnings)
+            self._showWarnings()
+
         if self.parameters.planRods:
-            self.plans.regenerateRods(warnings)
-        self._planWarnings = tuple(warnings)
-        self._showWarnings()
+            self.session.inBackground("rods", steps())
 
     def rodsToggled(self, on: bool) -> None:
         """Rods were switched on or off by hand: bend them now, or take them out."""
@@ -239,7 +257,7 @@ class InstrumentPresenter(StepPresenter):
             self._followRods()
             self.view.showCanUndo(True)
         else:
-            self._write(replace(self.plan(), rods=()))
+            self._write(replace(self.plan(), rods=()), regrade=False)
 
     def select(self, lineId: str) -> None:
         """A row was selected: look along that screw in the red view."""
@@ -252,19 +270,15 @@ class InstrumentPresenter(StepPresenter):
     def edit(self, lineId: str, **changes: Any) -> None:
         """A diameter or material was changed in the table."""
         line = self._line(lineId)
-        if line is None:
+        if line is None or self.editable():
             return
         screw = self.plans.screwOf(line)
         if all(getattr(screw, name) == value for name, value in changes.items()):
             return
         self._remember()
         screw = replace(screw, **changes)
-        self._writing = True
-        try:
-            self.plans.setScrew(line, screw)
-            self.plans.updateModel(line)
-        finally:
-            self._writing = False
+        self.plans.setScrew(line, screw)
+        self.plans.updateModel(line)
         self._pending.add(lineId)
         self.view.updateScrew(lineId, screw, True)
         self.view.showCanUndo(True)
@@ -337,7 +351,6 @@ class InstrumentPresenter(StepPresenter):
         require_patient(plan, self.nodes.volumes.gridOfNode(self.session.input), self.session.input.GetName())
         self._write(plan)
         self.session.log(f"Plan loaded from {path}: {len(plan.screws)} screws, {len(plan.devices)} other implants.")
-        self._regrade()
 
     # Other implants
 
@@ -401,7 +414,7 @@ class InstrumentPresenter(StepPresenter):
         if self._plans is not None:
             self._plans.release()
         self._plans = None
-        self._undo, self._selected, self._planWarnings = [], "", ()
+        self._undo, self._selected, self._planWarnings, self._writing = [], "", (), False
         self._pending.clear()
 
 

@@ -41,9 +41,7 @@ def levelsOf(nodes: Any, segmentation: Any) -> list[Level]:
     return [Level(name, None, "as segmented", None) for name in LEVELS if name in names]
 
 
-def nearestLevel(
-    levels: list[Level], point: tuple[float, float, float]
-) -> tuple[str, Literal["left", "right"]]:
+def nearestLevel(levels: list[Level], point: tuple[float, float, float]) -> tuple[str, Literal["left", "right"]]:
     """(level, side) of a point in LPS mm: the vertebra whose center is nearest, and the side of that center.
 
     Without any center the level is "unknown" and the midline is the world's.

@@ -225,6 +225,10 @@ class Session(FileSteps):
             if steps is not None:
                 steps.close()
 
+    def inBackgroundNow(self, key: str) -> bool:
+        """Whether a computation of that key is still going on."""
+        return key in self._background
+
     def _stepBackground(self, key: str, steps: Generator[Any, Any, None]) -> None:
         if self._background.get(key) is not steps:
             return

@@ -13,8 +13,8 @@ CATEGORY = "CT Restoration"
 PHANTOM = "CTRSpinePhantom"
 PUBLIC_CT = "CTRAbdomenCTA"
 _SHA256 = "146af87511520c500a3706b7b2bfb545f40d5d04dd180be3a7a2c6940e447433"
-_SIZE, _SPACING, _SEED = ("48", "192", "192"), ("1.8", "1.8", "2.5"), "7"
-"""Three complete lumbar vertebrae in a few seconds."""
+_SIZE, _SPACING, _SEED = ("64", "192", "192"), ("1.8", "1.8", "2.5"), "7"
+"""L2 to L4 whole, in some seconds."""
 
 _maker: Any = None
 
