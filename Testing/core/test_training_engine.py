@@ -21,7 +21,7 @@ from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.jobs.gpus import Gpu  # noqa: E402
 from ctrestoration.jobs.reader import Watcher  # noqa: E402
 from ctrestoration.jobs.rundir import SCHEMA_FILE, RunDirectory  # noqa: E402
-from ctrestoration.training import hardware, keys, preview, randomness, reference, schedule  # noqa: E402
+from ctrestoration.training import hardware, keys, preview, publish, randomness, reference, schedule  # noqa: E402
 from ctrestoration.training.config import HardwareConfig, ScheduleConfig  # noqa: E402
 from ctrestoration.training.hardware import Choices  # noqa: E402
 from ctrestoration.training.launch import open_run  # noqa: E402
@@ -146,6 +146,11 @@ def test_weights_of_a_run_are_those_of_its_best_checkpoint(tmp_path: Path) -> No
     watcher = Watcher(RunDirectory(root)).poll()
     assert [record["seq"] for record in watcher.metrics] == list(range(len(watcher.metrics)))
     assert watcher.state == "done"
+
+
+def test_weights_do_not_tell_the_folders_of_their_maker() -> None:
+    told = publish.without_folders({"data": [{"folder": "/home/ann/patients/pairs", "preset": "clinical"}], "seed": 1})
+    assert told == {"data": [{"folder": "pairs", "preset": "clinical"}], "seed": 1}
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ def card_text(about: dict[str, Any]) -> str:
         f"| network | `{json.dumps(about.get('network'))}` |",
         f"| recipe | {training.get('method', {}).get('name')} |",
         f"| training data | `{json.dumps(training.get('data', {}).get('train'))}` |",
+        f"| simulated as | `{json.dumps(provenance.get('data', {}).get('simulation'))}` |",
         f"| data fingerprint | `{provenance.get('data', {}).get('train')}` |",
         f"| published step | {about.get('step')} |",
         f"| seed | {about.get('seed')} |",

@@ -136,6 +136,7 @@ def _decide(
         "data": {
             "train": training.fingerprint(),
             "validation": validation.fingerprint() if validation is not None else None,
+            "simulation": training.describe() if hasattr(training, "describe") else None,
         },
         "parameters": probe.parameters,
         "seconds_per_step": round(probe.seconds_per_step, 5),

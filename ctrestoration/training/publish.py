@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ctrestoration.models.card import card_text
@@ -30,10 +31,24 @@ def publish(trainer: Trainer, provenance: dict[str, Any]) -> None:
             "validation": last_validation(trainer, step),
             "seed": trainer.config.seed,
             "provenance": provenance,
-            "training": trainer.config.model_dump(mode="json"),
+            "training": without_folders(trainer.config.model_dump(mode="json")),
         }
         write = partial(save_weights, module, run.weights / f"{name}.safetensors", about, card_text(about))
         trainer.recorder.guarded(write, "the weights")
+
+
+def without_folders(content: Any) -> Any:
+    """The same settings with absolute paths cut to their last name, since weights are given away.
+
+    Digests in the provenance say which data they were.
+    """
+    if isinstance(content, dict):
+        return {key: without_folders(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [without_folders(value) for value in content]
+    if isinstance(content, str) and Path(content).is_absolute():
+        return Path(content).name
+    return content
 
 
 def last_validation(trainer: Trainer, step: int) -> dict[str, Any]:

@@ -43,7 +43,11 @@ class Source(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """A digest of the data behind it, for the provenance."""
+        """A digest of the data behind it, for the provenance.
+
+        A source whose settings do not say how its data came to be can add `describe() -> dict`, JSON types, which goes
+        into the provenance and onto the card of the weights.
+        """
         ...
 
 

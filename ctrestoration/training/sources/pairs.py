@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from ctrestoration.io.pairs import DamagedPairError, PairReader
+from ctrestoration.io.pairs import DamagedPairError, PairReader, read_manifest
 from ctrestoration.training.config import DataPath, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import DamagedSampleError, Sample
@@ -52,6 +52,10 @@ class StoredPairs:
         if self.settings.flip and key.stage != "validation" and draw.random() < 0.5:
             sample = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
         return sample
+
+    def describe(self) -> dict[str, Any]:
+        """How the pairs were simulated, as their manifest says."""
+        return dict(read_manifest(self.settings.folder)["settings"])
 
     def fingerprint(self) -> str:
         """See `Source.fingerprint`."""
