@@ -11,9 +11,11 @@ import re
 import sys
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ctrestoration._version import __version__
+
+NUMBA_PURPOSE = "simulation and classical correction on the CPU, several times faster"
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,20 @@ class Package:
         purpose: what it is for, to be read by a person.
         minimum: oldest version that serves, e.g. "1.26".
         required: False where everything else works without it.
+        source: how Slicer gets it: "slicer" brings it along, "pip" installs it, "pytorch" is installed by the PyTorch
+            extension for the computer's GPU and never by pip, "after pytorch" by pip once that is there.
     """
 
     name: str
     purpose: str
     minimum: str
     required: bool
+    source: Literal["slicer", "pip", "pytorch", "after pytorch"] = "pip"
+
+    @property
+    def requirement(self) -> str:
+        """As pip understands it."""
+        return f"{self.name}>={self.minimum}"
 
 
 @dataclass(frozen=True)
@@ -51,18 +61,18 @@ class Found:
 
 
 PACKAGES = (
-    Package("numpy", "everything", "1.26", True),
-    Package("scipy", "planning, simulation and metrics", "1.11", True),
-    Package("SimpleITK", "reading and writing images", "2.3", True),
-    Package("numba", "fast simulation and classical correction on the CPU", "0.60", False),
-    Package("torch", "correction by networks, training, and work on a GPU", "2.2", False),
-    Package("monai", "training of networks", "1.3", False),
-    Package("safetensors", "reading and writing trained weights", "0.4", False),
+    Package("numpy", "everything", "1.26", True, "slicer"),
+    Package("scipy", "planning, simulation and metrics", "1.11", True, "slicer"),
+    Package("SimpleITK", "reading and writing images", "2.3", True, "slicer"),
+    Package("pydicom", "reading DICOM folders", "2.4", False, "slicer"),
+    Package("numba", NUMBA_PURPOSE, "0.60", False),
+    Package("h5py", "training pairs and public benchmark data", "3.10", False),
     Package("pydantic", "training configurations", "2.7", False),
     Package("PyYAML", "training configurations in files", "6", False),
-    Package("h5py", "training pairs and public benchmark data", "3.10", False),
-    Package("pydicom", "reading DICOM folders", "2.4", False),
     Package("matplotlib", "pictures in reports", "3.8", False),
+    Package("torch", "correction by networks, training, and work on a GPU", "2.2", False, "pytorch"),
+    Package("safetensors", "reading and writing trained weights", "0.4", False, "after pytorch"),
+    Package("monai", "training of networks", "1.3", False, "after pytorch"),
 )
 
 
