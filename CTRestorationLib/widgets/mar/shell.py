@@ -184,6 +184,8 @@ class Shell:
         self.session.abandon()
         for panel in self.panels.values():
             panel.presenter.sceneClosed()
+        if self._environment is not None:
+            self._environment.cleanup()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
