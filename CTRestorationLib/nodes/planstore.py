@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from dataclasses import asdict, fields, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import slicer
@@ -26,6 +28,7 @@ MODEL = "CTRestoration.model"
 _HANDLE_MM = 25.0
 _MOVED_MM = 1e-3
 _JUDGMENT = ("grade", "breach_mm", "breach_side", "canal_mm", "transverse_deg", "sagittal_deg", "pedicle_width_mm")
+_UNJUDGED: dict[str, Any] = dict.fromkeys(_JUDGMENT)
 
 
 class PlanStore:
@@ -53,30 +56,12 @@ class PlanStore:
 
     def writeSteps(self, plan, like=None):
         """`write`, yielding between nodes: a screw takes 10 ms, and a window must not wait for twenty of them."""
-        with self._silence():
-            for node in self._nodes("screw", "rod", "device", "notes"):
-                self._removeWithModel(node)
-                yield
-            self._folder(like)
-            notes = self._notes(create=True)
-            rod = plan.rods[0] if plan.rods else None
-            self._store(
-                notes,
-                {
-                    "warnings": list(plan.warnings),
-                    "settings": dict(plan.settings),
-                    "rod": {"diameter_mm": rod.diameter_mm, "material": rod.material} if rod else None,
-                },
-            )
-            for item in plan.rods:
-                self._writeRod(item)
-                yield
-            for screw in plan.screws:
-                self._writeScrew(screw, plan.rods)
-                yield
-            for device in plan.devices:
-                self._writeDevice(device)
-                yield
+        old = self._nodes("screw", "rod", "device", "notes")
+        yield from self._quietly(partial(self._removeWithModel, node) for node in old)
+        yield from self._quietly([partial(self._writeNotes, plan, like)])
+        yield from self._quietly(partial(self._writeRod, rod) for rod in plan.rods)
+        yield from self._quietly(partial(self._writeScrew, screw, plan.rods) for screw in plan.screws)
+        yield from self._quietly(partial(self._writeDevice, device) for device in plan.devices)
 
     def read(self, like=None):
         """The plan of the scene as `ctrestoration.implants.Plan`; `like` becomes its patient.
@@ -114,10 +99,15 @@ class PlanStore:
         data = self._load(line)
         judged = data.pop("judged_at", None)
         known = {part.name for part in fields(Screw)} - {"entry", "target"}
-        values = {"level": "", "side": "left", "diameter_mm": 6.5, **{k: v for k, v in data.items() if k in known}}
+        values: dict[str, Any] = {
+            "level": "",
+            "side": "left",
+            "diameter_mm": 6.5,
+            **{k: v for k, v in data.items() if k in known},
+        }
         screw = Screw(entry=entry, target=target, **values)
         if judged is None or np.abs(np.asarray(judged) - (entry, target)).max() > _MOVED_MM:
-            screw = replace(screw, **dict.fromkeys(_JUDGMENT))
+            screw = replace(screw, **_UNJUDGED)
         return screw
 
     def setScrew(self, line, screw) -> None:
@@ -130,7 +120,7 @@ class PlanStore:
         if before.get("diameter_mm", after["diameter_mm"]) != after["diameter_mm"] and all(
             before.get(key) == after[key] for key in _JUDGMENT
         ):
-            after.update(dict.fromkeys(_JUDGMENT))
+            after.update(_UNJUDGED)
         after["judged_at"] = [after.pop("entry"), after.pop("target")]
         name = f"{screw.level} {screw.side}".strip()
         modifying = line.StartModify()
@@ -154,7 +144,7 @@ class PlanStore:
         """Rebuild the threaded model of a screw, or the model of a device, where its line lies now."""
         if line.GetAttribute(ROLE) == "device":
             self._modelDevice(line)
-        elif line.GetNumberOfDefinedControlPoints() == 2:
+        else:
             self._modelScrew(line, self.rods())
 
     # Rods
@@ -196,20 +186,11 @@ class PlanStore:
         screws = {line: self.screwOf(line) for line in self.lines()}
         screws = {line: screw for line, screw in screws.items() if screw.length_mm >= implantmodels.SHORTEST_MM}
         rods = rods_for(list(screws.values()), warnings, **settings)
-        with self._silence():
-            curves = {self._load(curve).get("side"): curve for curve in self._nodes("rod")}
-            for side, curve in curves.items():
-                if side not in {rod.side for rod in rods}:
-                    self._removeWithModel(curve)
-            for rod in rods:
-                if rod not in existing:
-                    self._writeRod(rod, curves.get(rod.side))
-                    yield
-            changed = {rod.side for rod in (*rods, *existing) if rod not in rods or rod not in existing}
-            for line, screw in screws.items():
-                if screw.side in changed and self._scene.IsNodePresent(line):
-                    self._modelScrew(line, rods)
-                    yield
+        changed = {rod.side for rod in (*rods, *existing) if rod not in rods or rod not in existing}
+        yield from self._quietly([partial(self._removeRods, {"left", "right"} - {rod.side for rod in rods})])
+        yield from self._quietly(partial(self._writeRod, rod) for rod in rods if rod not in existing)
+        affected = (line for line, screw in screws.items() if screw.side in changed)
+        yield from self._quietly(partial(self._modelScrew, line, rods) for line in affected)
 
     # Other implants
 
@@ -237,13 +218,15 @@ class PlanStore:
         if "kind" not in data:
             raise InputError(f"{node.GetName()} carries no implant: remove it and add the implant again.")
         known = {part.name for part in fields(Device)}
-        values = {key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key in known}
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in data.items() if key in known
+        }
         device = Device(**{"position": position, **values})
         if placed is not None and np.abs(np.asarray(placed) - (position, end)).max() < 1e-9:
             return device
         length = float(np.linalg.norm(np.subtract(end, position)))
-        axis = tuple(np.subtract(end, position) / length) if length > 1e-6 else device.axis
-        return replace(device, position=position, axis=tuple(float(x) for x in axis))
+        x, y, z = np.subtract(end, position) / length if length > 1e-6 else device.axis
+        return replace(device, position=position, axis=(float(x), float(y), float(z)))
 
     # Inside
 
@@ -255,6 +238,13 @@ class PlanStore:
             yield
         finally:
             self._quiet -= 1
+
+    def _quietly(self, actions):
+        """Do one after the other, silent in each and open to the user's own drags between them."""
+        for action in actions:
+            with self._silence():
+                action()
+            yield
 
     def _created(self, node) -> None:
         """A node of the plan was made; for those who follow it."""
@@ -283,6 +273,16 @@ class PlanStore:
         if found or not create:
             return found[0] if found else None
         return self._new("vtkMRMLScriptedModuleNode", "Plan notes", "notes", {})
+
+    def _writeNotes(self, plan, like) -> None:
+        self._folder(like)
+        rod = plan.rods[0] if plan.rods else None
+        data = {
+            "warnings": list(plan.warnings),
+            "settings": dict(plan.settings),
+            "rod": {"diameter_mm": rod.diameter_mm, "material": rod.material} if rod else None,
+        }
+        self._store(self._notes(create=True), data)
 
     def _folder(self, like=None) -> int:
         """The folder of the plan, made where there is none."""
@@ -323,6 +323,8 @@ class PlanStore:
         return line
 
     def _modelScrew(self, line, rods) -> None:
+        if not self._scene.IsNodePresent(line) or line.GetNumberOfDefinedControlPoints() != 2:
+            return
         screw = self.screwOf(line)
         surface = implantmodels.screwSurface(screw, rods)
         name = f"screw {line.GetName()}"
@@ -336,8 +338,14 @@ class PlanStore:
         if model is not None and model.GetDisplayNode() is not None:
             model.GetDisplayNode().SetColor(*color)
 
-    def _writeRod(self, rod, curve=None) -> None:
+    def _removeRods(self, sides) -> None:
+        for curve in self._nodes("rod"):
+            if self._load(curve).get("side") in sides:
+                self._removeWithModel(curve)
+
+    def _writeRod(self, rod) -> None:
         data = {"side": rod.side, "diameter_mm": rod.diameter_mm, "material": rod.material}
+        curve = next((node for node in self._nodes("rod") if self._load(node).get("side") == rod.side), None)
         if curve is None:
             curve = self._markup("vtkMRMLMarkupsCurveNode", f"rod {rod.side}", "rod", data)
             curve.GetDisplayNode().SetSelectedColor(*implantmodels.METAL)

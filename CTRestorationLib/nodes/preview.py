@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from CTRestorationLib.nodes.geometry import gridOfNode
@@ -26,8 +28,8 @@ class ThresholdPreview:
 
     def __init__(self, scene) -> None:
         self._scene = scene
-        self._node = None
-        self._source = None
+        self._node: Any = None
+        self._source: Any = None
         self._before: dict[str, tuple[str | None, float]] = {}
         self._observers = Observers()
         self._sorted: tuple[object, float, np.ndarray] | None = None

@@ -301,8 +301,8 @@ def _paste(image, segmentation, like, out: np.ndarray, pick, slab: slice = slice
     box = (fromSource @ corners.T)[:3]
     low = np.maximum(np.floor(box.min(axis=1) - 0.5).astype(int), 0)
     high = np.minimum(np.ceil(box.max(axis=1) + 0.5).astype(int) + 1, out.shape[::-1])
-    first, last, _ = slab.indices(len(out))
-    low[2], high[2] = max(low[2], first), min(high[2], last)
+    start, stop, _ = slab.indices(len(out))
+    low[2], high[2] = max(low[2], start), min(high[2], stop)
     if (high <= low).any():
         return
     window = tuple(slice(a, b) for a, b in zip(low[::-1], high[::-1], strict=True))

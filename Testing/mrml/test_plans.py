@@ -249,6 +249,33 @@ def test_our_own_changes_call_nobody(nodes, plan, ct):
     assert log.calls == [("moved", "L3 right"), ("released", "L3 right")]
 
 
+def test_user_may_drag_and_delete_between_the_steps(scene, nodes, plan, ct):
+    log = follow(nodes)
+    steps = nodes.writeSteps(plan, ct)
+    done = 0
+    for _ in steps:
+        done += 1
+        for line in nodes.lines()[:1]:
+            drag(line, 0, (1, 2, done))
+    assert done > 10
+    assert ("released", "L3 left") in log.calls
+    assert nodes.screwOf(nodes.lines()[0]).entry == (-1, -2, done)
+    moved = nodes.lines()[0]
+    for count, _ in enumerate(nodes.regenerateRodsSteps([])):
+        if count == 1:
+            scene.RemoveNode(moved)
+            for curve in slicer.util.getNodesByClass("vtkMRMLMarkupsCurveNode"):
+                scene.RemoveNode(curve)
+    assert len(nodes.lines()) == 3
+    nodes.regenerateRods([])
+    assert [rod.side for rod in nodes.rods()] == ["right"]
+    half_done = nodes.writeSteps(plan, ct)
+    next(half_done)
+    half_done.close()
+    drag(nodes.lines()[0], 0, (4, 4, 4))
+    assert log.calls[-1][0] == "released"
+
+
 def test_grade_follows_the_judgment(nodes):
     line = nodes.lines()[0]
     graded = replace(nodes.screwOf(line), grade="D", breach_mm=4.5)
