@@ -31,7 +31,7 @@ COMPLAINTS = ("QObject", "QLayout", "QWidget", "QProcess: Destroyed", "QMetaObje
 
 
 @pytest.fixture(autouse=True)
-def _no_silence(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
+def raised(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[BaseException]]:
     """Slots, timers and VTK observers never raise to their caller: their exceptions fail the test here."""
     errors: list[BaseException] = []
     complaints: list[str] = []
@@ -70,7 +70,7 @@ def _state(pid: int) -> str:
 
 
 @pytest.fixture(autouse=True)
-def _no_processes(_no_silence: Any) -> Iterator[None]:
+def _no_processes(raised: Any) -> Iterator[None]:
     """Every child that a test started has ended 15 s later (a child is asked to stop before it is killed)."""
     before = children()
     yield

@@ -9,7 +9,7 @@ from PySide6 import QtCore
 
 from . import facts
 from .convert import to_cxx
-from .pythonqt import CxxSignal, emit, patch
+from .pythonqt import CxxSignal, emit, find, patch
 
 KINDS: dict[str, Any] = {"bool": bool, "int": int, "double": float, "QString": str, "QStringList": "QStringList"}
 signal = CxxSignal
@@ -61,12 +61,19 @@ def carried(cls: Any) -> Any:
 def strangers(cls: type) -> list[str]:
     """Names and signal signatures that a class of the stand-in offers and the class of Slicer or CTK does not have."""
     offered: set[str] = set()
-    known = facts.members(cls.__name__) | facts.names(cls.__name__, "signals")
+    known = facts.members(cls.__name__) | facts.names(cls.__name__, "signals") | _qt_names(cls.__name__)
     for base in cls.__mro__:
         if base.__name__ in classes:
             offered.update(name for name in vars(base) if not name.startswith("_"))
             offered.update(entry for item in vars(base).values() if type(item) is signal for entry in item.signatures)
     return sorted(offered - known - OVERRIDES)
+
+
+def _qt_names(class_name: str) -> set[str]:
+    """What Python gets from the Qt class that a class derives from: static functions are not in the facts."""
+    while class_name and facts.source(class_name) != "Qt":
+        class_name = facts.classes().get(class_name, {}).get("base") or ""
+    return set(dir(find(class_name))) if class_name else set()
 
 
 def short(signature: str) -> str:

@@ -36,7 +36,7 @@ class Observer:
 
 
 def _set_scene(self: Any, scene: Any) -> None:
-    if scene is not self.mrmlScene():
+    if scene is not self.__dict__.get("_scene"):
         self._scene = scene
         emit(self, "mrmlSceneChanged(vtkMRMLScene*)", scene)
 
@@ -47,6 +47,14 @@ class qMRMLWidget(QtWidgets.QWidget):
 
     def mrmlScene(self) -> Any:
         return self.__dict__.get("_scene")
+
+    def setMRMLScene(self, scene: Any) -> None:
+        _set_scene(self, scene)
+
+
+@carried
+class qSlicerWidget(QtWidgets.QWidget):
+    mrmlSceneChanged = signal("mrmlSceneChanged(vtkMRMLScene*)")
 
     def setMRMLScene(self, scene: Any) -> None:
         _set_scene(self, scene)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import shiboken6
-from PySide6 import QtCore
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import facts
 from .convert import Refused, to_cxx
@@ -31,6 +31,11 @@ links: dict[int, list[tuple[str, Any, Any]]] = {}
 def text_of(data: Any) -> str:
     """str of what PySide6 gives as QByteArray, bytes or str."""
     return data if isinstance(data, str) else bytes(data).decode()
+
+
+def find(name: str) -> Any:
+    """A class of QtCore, QtGui or QtWidgets."""
+    return next(getattr(module, name) for module in (QtCore, QtGui, QtWidgets) if hasattr(module, name))
 
 
 def normalized(signature: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from . import dialogs
-from .pythonqt import patch, patch_root, text_of
+from .pythonqt import find, patch, patch_root
 
 NAMES = """
 QAbstractButton QAbstractItemModel QAbstractItemView QAbstractSlider QAbstractSpinBox QAction QApplication QBoxLayout
@@ -64,11 +64,6 @@ class QtModule(types.ModuleType):
         raise AttributeError(
             f"qt.{name}: the stand-in does not carry it; where Slicer has it, add it to qtmodule.NAMES"
         )
-
-
-def find(name: str) -> Any:
-    """A class of QtCore, QtGui or QtWidgets."""
-    return next(getattr(module, name) for module in (QtCore, QtGui, QtWidgets) if hasattr(module, name))
 
 
 def _patch_process() -> None:
@@ -148,6 +143,3 @@ def make_qt() -> types.ModuleType:
     _patch_settings()
     _patch_modal()
     return module
-
-
-__all__ = ["NAMES", "ByteArray", "find", "make_application", "make_qt", "settings_folder", "text_of"]

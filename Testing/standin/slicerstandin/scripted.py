@@ -12,11 +12,11 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from .cxx import carried, emit
-from .mrmlwidgets import qMRMLWidget
+from .mrmlwidgets import qMRMLWidget, qSlicerWidget
 
 
 @carried
-class qSlicerScriptedLoadableModuleWidget(qMRMLWidget):
+class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     """The panel that a scripted widget fills: `parent.isEntered`, `self()`."""
 
     isEntered = QtCore.Property(bool, lambda self: self._entered)
