@@ -1,6 +1,7 @@
 """Networks: one file each, which defines `NETWORK`, the class, and `KIND`, which recipes can train it.
 
-KIND = "image" says that it maps images [sample, in_channels, row, column] to [sample, out_channels, row, column].
+KIND = "image" says that it maps images [sample, in_channels, row, column] to [sample, out_channels, row, column];
+"dual-domain" and "dictionary" are the unrolled networks of metal artifact reduction.
 Its part of a run file is made from its constructor and, where there are any, the ranges in `LIMITS`. Saved weights keep
 the name of the file and the JSON options, by which `build_network` makes the network again. Files whose name begins
 with an underscore hold what several networks share.

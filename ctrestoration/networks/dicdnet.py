@@ -128,3 +128,4 @@ def analyze(filters: Tensor, image: Tensor) -> Tensor:
 
 
 NETWORK = DICDNet
+KIND = "dictionary"

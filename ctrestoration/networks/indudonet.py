@@ -8,6 +8,8 @@ Y is the sinogram of a prior image, S the sinogram normalized by it.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
@@ -41,7 +43,7 @@ class InDuDoNet(nn.Module):
         InputError: fewer than one stage or block, or an unknown prior.
     """
 
-    def __init__(self, stages: int = 10, blocks: int = 4, prior: str = "unet") -> None:
+    def __init__(self, stages: int = 10, blocks: int = 4, prior: Literal["unet", "nmar"] = "unet") -> None:
         super().__init__()
         if stages < 1 or blocks < 1 or prior not in ("unet", "nmar"):
             raise InputError(
@@ -112,3 +114,4 @@ def _prior_weights() -> nn.Sequential:
 
 
 NETWORK = InDuDoNet
+KIND = "dual-domain"

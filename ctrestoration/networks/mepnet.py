@@ -70,3 +70,4 @@ class EquivariantStep(nn.Module):
 
 
 NETWORK = MEPNet
+KIND = "dual-domain"

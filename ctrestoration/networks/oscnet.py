@@ -74,3 +74,4 @@ class _ShapeNetwork(nn.Module):
 
 
 NETWORK = OSCNet
+KIND = "dictionary"

@@ -63,7 +63,7 @@ class Simulated:
     def sample(self, key: Key) -> Sample:
         """See `Source.sample`."""
         draw = key.generator("case")
-        patient = self._patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
+        patient = self.patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
         (pair,), _ = simulate_case(patient, draw, self.settings.preset, 1)
         return {name: array[None] for name, array in pair.items()}
 
@@ -73,7 +73,8 @@ class Simulated:
         text = json.dumps([self.settings.model_dump(mode="json"), sizes], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
-    def _patient(self, number: int) -> Patient:
+    def patient(self, number: int) -> Patient:
+        """A patient by number: the phantoms first, then the volumes; made once in each process."""
         if number not in self._patients:
             size, pixel = self.settings.size, self.settings.pixel_mm
             if number < self.settings.phantoms:

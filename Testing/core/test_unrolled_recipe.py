@@ -1,0 +1,126 @@
+"""Training unrolled networks on scans that are simulated while training."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("numba", reason="simulating slices without numba takes too long for a test")
+pytest.importorskip("yaml", reason="training needs PyYAML")
+
+from ctrestoration.errors import InputError  # noqa: E402
+from ctrestoration.models.weights import load_network  # noqa: E402
+from ctrestoration.training.engine import fit  # noqa: E402
+from ctrestoration.training.keys import Key  # noqa: E402
+from ctrestoration.training.launch import create_run  # noqa: E402
+from ctrestoration.training.recipes.unrolled import operator_of, to_hu  # noqa: E402
+from ctrestoration.training.runfile import RunConfig  # noqa: E402
+from ctrestoration.training.sources import scans  # noqa: E402
+
+SCANS = {"name": "scans", "phantoms": 1, "count": 2, "size": 32, "pixel_mm": 10.0}
+STAGES = {"warm": {"epochs": 2}, "main": {"epochs": 1}}
+
+
+class Stored:
+    """The samples of a source, made once."""
+
+    def __init__(self, source: Any) -> None:
+        self.samples = [source.sample(Key(1, "main", 0, index)) for index in range(len(source))]
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def sample(self, key: Key) -> Any:
+        return self.samples[key.index]
+
+    def fingerprint(self) -> str:
+        return "stored"
+
+
+@pytest.fixture(scope="module")
+def stored() -> Stored:
+    return Stored(scans.Config(**SCANS, nmar=True).create())
+
+
+def config(network: dict[str, Any], **method: Any) -> RunConfig:
+    return RunConfig.model_validate(
+        {
+            "schema_version": 1,
+            "method": {"name": "unrolled", "network": network, "stages": STAGES, **method},
+            "data": {"train": {**SCANS, "nmar": True}, "validation": {**SCANS, "nmar": True}, "batch_size": 1},
+            "hardware": {"device": "cpu", "threads": 1, "probe_steps": 3},
+            "preview": {"every_epochs": 0},
+        }
+    )  # fmt: skip
+
+
+def test_a_sample_holds_both_domains_in_one_unit(stored: Stored) -> None:
+    sample = stored.samples[0]
+    operator = operator_of("adn-256", 32, 10.0)
+    target = torch.from_numpy(sample["target"])[None]
+    expected = operator.forward((target + 1000.0) * (0.0192 / 1000) * 2550)
+    np.testing.assert_allclose(sample["target_sinogram"][None] * (255 / 4), expected.numpy(), rtol=1e-3, atol=1e-2)
+    kept = sample["kept"] > 0
+    assert np.array_equal(sample["sinogram"][kept], sample["sinogram_li"][kept])
+    assert (~kept).any()
+    assert sample["prior"].shape == sample["input_li"].shape == (1, 32, 32)
+    assert float(to_hu(torch.tensor(0.192 * 255))) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        {"name": "indudonet", "stages": 1, "blocks": 1, "prior": "nmar"},
+        {"name": "mepnet", "stages": 1, "blocks": 2},
+        {"name": "oscnet", "stages": 1, "blocks": 1, "adaptive": True},
+    ],
+    ids=lambda network: "-".join(str(value) for value in network.values()),
+)
+def test_every_unrolled_network_trains_and_is_published(
+    stored: Stored, tmp_path: Path, network: dict[str, Any]
+) -> None:
+    settings = config(network)
+    run = create_run(settings, tmp_path / "run")
+    fit(settings.method.create(settings), settings, run, sources=(stored, stored))  # type: ignore[arg-type]
+    records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    steps = [record["values"] for record in records if record["kind"] == "train"]
+    assert steps[0]["loss"] == pytest.approx(steps[0]["image_loss"] + steps[0]["other_loss"], rel=1e-4)
+    assert all(np.isfinite(step["loss"]) for step in steps)
+    validated = next(record["values"] for record in records if record["kind"] == "val")
+    assert {"psnr_db", "li_psnr_db", "input_psnr_db"} <= set(validated)
+    again, about = load_network(run.weights / "g.safetensors")
+    assert type(again).__module__.endswith(network["name"])
+    assert about["network"]["options"].get("stages") == 1
+
+
+def test_uncertainty_weights_the_images_of_an_unrolled_network(stored: Stored, tmp_path: Path) -> None:
+    losses = {}
+    for kind in ("uncertainty", "none"):
+        settings = config({"name": "dicdnet", "stages": 1, "blocks": 1}, uncertainty={"map": kind})
+        run = create_run(settings, tmp_path / kind)
+        fit(settings.method.create(settings), settings, run, sources=(stored, stored))  # type: ignore[arg-type]
+        records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+        train = [r for r in records if r["kind"] == "train"]
+        losses[kind] = {r["step"]: r["values"]["image_loss"] for r in train}
+        assert [r["stage"] for r in train] == ["warm"] * 4 + ["main"] * 2
+        assert len(list(run.snapshots.glob("warm-*.safetensors"))) == 2
+    assert losses["uncertainty"][4] == losses["none"][4]
+    assert losses["uncertainty"][5] != losses["none"][5]
+
+
+def test_wrong_data_are_refused_before_step_one(tmp_path: Path) -> None:
+    settings = config({"name": "indudonet", "stages": 1, "blocks": 1, "prior": "nmar"})
+    content = settings.model_dump(mode="json")
+    content["data"]["train"]["nmar"] = False
+    without = RunConfig.model_validate(content)
+    with pytest.raises(InputError, match="needs the NMAR prior"):
+        without.method.create(without).build(without)
+    content["data"]["train"] = {"name": "discs"}
+    discs = RunConfig.model_validate(content)
+    with pytest.raises(InputError, match="trains on scans"):
+        discs.method.create(discs).build(discs)

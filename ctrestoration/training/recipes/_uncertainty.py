@@ -1,0 +1,107 @@
+"""The uncertainty-constraint loss as a part of recipes: its settings, and the networks of the warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ctrestoration.jobs.rundir import RunDirectory
+from ctrestoration.losses import uncertainty as uc
+from ctrestoration.training import snapshots
+from ctrestoration.training.config import Strict
+from ctrestoration.training.keys import derive
+from ctrestoration.training.method import Batch, Parts, Stage
+from ctrestoration.training.randomness import seed_everything
+
+Restore = Callable[[nn.Module], Tensor]
+"""The image [sample, 1, row, column] that a network makes of the present batch."""
+
+
+class UncertaintySettings(Strict):
+    """How pixels are weighted."""
+
+    map: Literal["uncertainty", "shuffled", "gradient", "error", "none"] = Field(
+        default="uncertainty",
+        description="What weights the pixels. Controls: the same values at random pixels, the image gradient, the "
+        "error of the last warm-up epoch; none: the plain loss with the same number of epochs.",
+    )
+    weighting: Literal["u", "one_plus_u", "rmse_plus_u"] = Field(
+        default="one_plus_u", description="W = U, W = 1 + strength U, or the plain RMSE plus the RMSE weighted by U."
+    )
+    strength: float = Field(default=1.0, gt=0, le=1000, description="Lambda, the factor of U.")
+    normalized: bool = Field(
+        default=True, description="Divide W by its mean in each image; off, a gain may be a hidden learning rate."
+    )
+    weigh: Literal["squared_error", "residual"] = Field(
+        default="squared_error", description="What W multiplies under the root."
+    )
+    clip: float | None = Field(
+        default=None, gt=0.5, le=1, description="Quantile of U that counts as 1, against single pixels; none: maximum."
+    )
+    restart: Literal["scratch", "continue"] = Field(
+        default="scratch", description="main begins with new weights of the same seed, or with those of the warm-up."
+    )
+
+
+class EarlyNetworks:
+    """The weights of a warm-up's epochs, and the pixel weights that follow from them.
+
+    Args:
+        settings: of the loss.
+        seed: of the run.
+        fresh: builds the network with the weights that the warm-up began with, from seeded generators.
+    """
+
+    WARM = "warm"
+
+    def __init__(self, settings: UncertaintySettings, seed: int, fresh: Callable[[], nn.Module]) -> None:
+        self.settings, self._seed, self._fresh = settings, seed, fresh
+        self._networks: list[nn.Module] = []
+
+    def enter(self, stage: Stage, run: RunDirectory, parts: Parts) -> None:
+        """At the stage after the warm-up: read its networks, and begin again with the weights that it began with."""
+        if stage.name == self.WARM:
+            return
+        network = parts.modules["g"]
+        self._networks = snapshots.load(run, self.WARM, network)
+        if self.settings.restart == "scratch":
+            device = next(network.parameters()).device
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+                seed_everything(self._seed, "build")
+                fresh = self._fresh()
+            network.load_state_dict(fresh.state_dict())
+
+    def epoch_end(self, stage: Stage, epoch: int, run: RunDirectory, parts: Parts) -> None:
+        """Keep the weights of every epoch of the warm-up."""
+        if stage.name == self.WARM:
+            snapshots.save(run, self.WARM, epoch, parts.modules["g"])
+
+    @torch.no_grad()
+    def weights(self, batch: Batch, counted: Tensor, restore: Restore) -> Tensor:
+        """W [sample, 1, row, column]; never a function of the network in training.
+
+        Args:
+            batch: its "input", "target" and "index" are looked at.
+            counted: 1 where pixels count, same shape as the result.
+            restore: what a network makes of the batch, in any unit.
+        """
+        found = self._map(batch, 1.0 - counted, restore)
+        return uc.pixel_weights(
+            found, self.settings.weighting, self.settings.strength, self.settings.normalized, counted
+        )
+
+    def _map(self, batch: Batch, exclude: Tensor, restore: Restore) -> Tensor:
+        """U, or one of its controls."""
+        if self.settings.map == "gradient":
+            return uc.gradient_map(batch["input"], exclude)
+        if self.settings.map == "error":
+            return uc.error_map(restore(self._networks[-1]), batch["target"], exclude)
+        outputs = torch.stack([restore(network).float() for network in self._networks])
+        found = uc.uncertainty_map(outputs, exclude, self.settings.clip)
+        if self.settings.map == "shuffled":
+            found = uc.shuffled(found, [derive(self._seed, "shuffled", int(index)) for index in batch["index"]])
+        return found
