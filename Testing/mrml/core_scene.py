@@ -46,8 +46,8 @@ def install() -> None:
     application.SetSliceLogics(vtk.vtkCollection())
     application.SetViewLogics(vtk.vtkCollection())
     remote, data = slicer.vtkMRMLRemoteIOLogic(), slicer.vtkDataIOManagerLogic()
-    cache = tempfile.mkdtemp(prefix="slicer-cache-")
-    remote.GetCacheManager().SetRemoteCacheDirectory(cache)
+    cache = tempfile.TemporaryDirectory(prefix="slicer-cache-")
+    remote.GetCacheManager().SetRemoteCacheDirectory(cache.name)
     remote.SetMRMLScene(scene)
     remote.AddDataIOToScene()
     data.SetMRMLApplicationLogic(application)
@@ -62,7 +62,7 @@ def install() -> None:
     application.SetModuleLogic("Colors", modules["colors"].logic())
     slicer.mrmlScene = scene
     slicer.modules = SimpleNamespace(**modules)
-    _kept.update(scene=scene, application=application, remote=remote, data=data, modules=modules)
+    _kept.update(cache=cache, scene=scene, application=application, remote=remote, data=data, modules=modules)
     add_defaults(scene)
 
 
