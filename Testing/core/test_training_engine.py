@@ -5,6 +5,8 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,38 @@ def test_the_loader_processes_do_not_matter_and_early_stopping_ends_a_stage(tmp_
     assert runs.result(roots[0]) == runs.result(roots[1])
     stages = [record["stage"] for record in runs.numbers(roots[0]) if record["kind"] == "val"]
     assert stages.count("pretrain_g") < 5
+
+
+_EPOCHS = """
+import os
+import numpy as np
+from ctrestoration.training.keys import Key
+from ctrestoration.training.loader import Loader
+
+class Processes:
+    def __len__(self):
+        return 8
+    def sample(self, key):
+        return {"process": np.array([os.getpid()], dtype=np.float64)}
+
+if __name__ == "__main__":
+    loader = Loader(Processes(), workers=2)
+    keys = [[Key(0, "main", 0, index)] for index in range(8)]
+    whole = list(loader.batches(keys))
+    next(loader.batches(keys[3:]))  # left in the middle, as after NaN
+    again = list(loader.batches(keys[::-1]))
+    assert [int(batch["index"]) for batch in again] == list(range(7, -1, -1))
+    used = {float(batch["process"]) for batch in whole + again}
+    assert len(used) == 2 and os.getpid() not in used, used
+"""
+
+
+def test_loader_processes_live_from_epoch_to_epoch(tmp_path: Path) -> None:
+    """In a process of its own: pytest's has threads, and a fork of it may hang."""
+    script = tmp_path / "epochs.py"
+    script.write_text(_EPOCHS)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_weights_of_a_run_are_those_of_its_best_checkpoint(tmp_path: Path) -> None:

@@ -71,6 +71,9 @@ def _own_signals(worker: int) -> None:
 class Loader:
     """Batches of keys, in order.
 
+    Its processes live as long as it does: what a source prepares in them (patients, planned spines) is kept from epoch
+    to epoch.
+
     Args:
         source: where samples come from.
         workers: loader processes; 0 loads in this one.
@@ -95,6 +98,8 @@ class Loader:
         self._warn = warn
         self._pin = pin
         self._retried = False
+        self._keys: list[Sequence[Key]] = []
+        self._opened: DataLoader[Any] | None = None
 
     def batches(self, keys: Sequence[Sequence[Key]]) -> Iterator[Batch]:
         """One batch for each entry of `keys`.
@@ -107,8 +112,10 @@ class Loader:
         while done < len(keys):
             iterator = None
             try:
+                self._keys[:] = keys[done:]
                 with _deaths_seen_while_waiting():
-                    iterator = iter(self._open(keys[done:]))
+                    self._opened = self._opened or self._open()
+                    iterator = iter(self._opened)
                 for batch, skipped in iterator:
                     self._count(skipped)
                     yield batch
@@ -116,13 +123,14 @@ class Loader:
             except RuntimeError as error:
                 if not _KILLED.search(str(error)):
                     raise
+                self._opened = None
                 self._after_kill(_how_it_died(iterator, str(error)))
 
-    def _open(self, keys: Sequence[Sequence[Key]]) -> DataLoader[Any]:
-        extra: dict[str, Any] = {"prefetch_factor": 4} if self.workers else {}
+    def _open(self) -> DataLoader[Any]:
+        extra: dict[str, Any] = {"prefetch_factor": 4, "persistent_workers": True} if self.workers else {}
         return DataLoader(
             _Samples(self.source, self._limit > 0),
-            batch_sampler=keys,  # type: ignore[arg-type]
+            batch_sampler=self._keys,  # type: ignore[arg-type]
             num_workers=self.workers,
             collate_fn=_collate,
             worker_init_fn=_own_signals,
