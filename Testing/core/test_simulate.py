@@ -11,11 +11,12 @@ from ctrestoration.control import Control
 from ctrestoration.correct.interpolation import interpolate_trace
 from ctrestoration.errors import Cancelled, InputError
 from ctrestoration.physics.fbp import fbp
-from ctrestoration.physics.materials import material, material_names
+from ctrestoration.physics.materials import Material, material, material_names, mixture
 from ctrestoration.physics.noise import detected
 from ctrestoration.physics.polychromatic import polychromatic, water_correction
 from ctrestoration.physics.spectra import spectrum, spectrum_names
-from ctrestoration.simulate.metal import simulate_metal, tissues
+from ctrestoration.physics.tissues import tissues
+from ctrestoration.simulate.metal import simulate_metal
 from ctrestoration.volume import Grid, Volume
 
 
@@ -71,11 +72,55 @@ def test_beam_hardening_only_lowers_line_integrals_of_metal() -> None:
 
 def test_tissues_sum_to_the_image_and_part_at_the_published_limits() -> None:
     hu = np.array([-3000.0, -1000.0, 0.0, 100.0, 800.0, 1500.0, 2500.0], dtype=np.float32)
-    water, bone = tissues(hu, 0.0192)
+    water, bone = tissues(hu, 0.0192).values()
     np.testing.assert_allclose(water + bone, 0.0192 * (1 + np.maximum(hu, -1000) / 1000), rtol=1e-6, atol=1e-9)
     assert (bone[:4] == 0).all()
     assert (water[5:] == 0).all()
     assert 0 < bone[4] < water[4] + bone[4]
+
+
+def test_four_tissues_are_themselves_at_their_own_ct_numbers() -> None:
+    names = ["adipose", "muscle", "trabecular bone", "cortical bone"]
+    at_70 = [float(material(name).attenuation(70.0)[0]) for name in names]
+    water = float(material("water").attenuation(70.0)[0])
+    own = np.array([1000 * (mu / water - 1) for mu in at_70])
+    parts = tissues(own, water, "four-tissues")
+    shares = np.stack([parts[name] / mu for name, mu in zip(names, at_70, strict=True)])
+    np.testing.assert_allclose(shares, np.eye(4), atol=1e-5)
+    hu = np.linspace(-1100, 3000, 500)
+    mixed = tissues(hu, water, "four-tissues")
+    np.testing.assert_allclose(sum(mixed.values()), water * (1 + np.maximum(hu, -1000) / 1000), rtol=1e-5, atol=1e-8)
+    assert all((part >= 0).all() for part in mixed.values())
+    assert (np.stack(list(mixed.values())) > 0).sum(axis=0).max() <= 2
+    with pytest.raises(InputError, match="choose water-bone, four-tissues"):
+        tissues(hu, water, "five")
+
+
+def test_mixtures_add_volumes() -> None:
+    contrast = material("iodine 10 mg/ml")
+    assert contrast.density == pytest.approx(1.0 + 0.01 * (1 - 1 / 4.93))
+    assert sum(share for _, share in contrast.mass_fractions) == pytest.approx(1.0)
+    expected = (1 - 0.01 / 4.93) * material("water").attenuation(60.0) + 0.01 / 4.93 * material("iodine").attenuation(
+        60.0
+    )
+    np.testing.assert_allclose(contrast.attenuation(60.0), expected, rtol=1e-6)
+    jump = contrast.mass_attenuation([33.0, 33.5])
+    assert jump[1] > 1.15 * jump[0]  # the K edge of iodine at 33.2 keV
+    assert material("iodine 5 mg/ml in fat").name == "iodine 5 mg/ml in adipose"
+    nested = mixture("both", {"iodine 10 mg/ml": 1.0, "muscle": 1.0})
+    assert nested.density == pytest.approx(0.5 * (contrast.density + 1.05))
+
+
+def test_materials_that_cannot_be_are_refused() -> None:
+    for words, make in (
+        ("density of lead foam must be above 0", lambda: Material("lead foam", -1.0, "metal")),
+        ("shares of at least 0", lambda: mixture("half", {"water": -0.5, "muscle": 1.5})),
+        ("shares of at least 0", lambda: mixture("nothing", {})),
+        (r"must lie in 0\.\.4930 mg/ml", lambda: material("iodine 9999 mg/ml")),
+        ("Unknown material 'vodka'", lambda: material("iodine 3 mg/ml in vodka")),
+    ):
+        with pytest.raises(InputError, match=words):
+            make()
 
 
 def test_noise_has_the_variance_of_counts() -> None:
@@ -108,6 +153,31 @@ def test_result_does_not_depend_on_the_slices_beside_it(patient, bolt) -> None:
     json.dumps(whole.settings, allow_nan=False)
 
 
+def test_contrast_agent_belongs_to_the_patient(patient, bolt) -> None:
+    vessel = np.zeros(patient.grid.shape, dtype=np.float32)
+    vessel[:, 50:58, 26:34] = 1
+    simulation = simulate_metal(patient, {"Ti": bolt, "iodine 8 mg/ml": vessel}, photons=None)
+    acquisition, enhancement = simulation.acquisition, simulation.truth.array - patient.array
+    inside = vessel > 0
+    assert enhancement[inside].mean() == pytest.approx(170, abs=20)  # some 26 HU per mg/ml at 70 keV, less 40 HU
+    assert not enhancement[~inside].astype(bool).any() or np.abs(enhancement[~inside]).max() < 1e-3
+    assert simulation.reference.array[0, 52:56, 28:32].mean() > 150
+    assert not acquisition.trace[[0, 2]].any()
+    assert np.array_equal(acquisition.metal, bolt >= 0.5)
+    with pytest.raises(InputError, match="sum above 1"):
+        simulate_metal(patient, {"Ti": bolt, "PEEK": bolt})
+
+
+@pytest.mark.parametrize("name", [*material_names(), "iodine 12 mg/ml"])
+def test_every_material_can_be_scanned(patient, bolt, name) -> None:
+    one = Volume(patient.array[1:2], Grid.from_parts((1, *patient.grid.shape[1:]), patient.grid.spacing), "one")
+    casts = material(name).kind in ("metal", "ceramic")
+    simulation = simulate_metal(one, {name: bolt[1:2]}, preset="adn-256", tissue_model="four-tissues")
+    assert np.isfinite(simulation.acquisition.image.array).all()
+    assert simulation.acquisition.trace.any() == casts
+    assert (simulation.truth.array is one.array or np.array_equal(simulation.truth.array, one.array)) == casts
+
+
 def test_partial_volume_at_the_edge_can_be_left_out(patient, bolt) -> None:
     soft = simulate_metal(patient, {"Ti": bolt}, photons=None)
     hard = simulate_metal(patient, {"Ti": bolt}, photons=None, metal_edge=1.0)
@@ -130,6 +200,7 @@ def test_partial_volume_at_the_edge_can_be_left_out(patient, bolt) -> None:
         ({"spectrum": "90"}, "Unknown spectrum '90'"),
         ({"photons": 0.0}, "Photons per bin"),
         ({"scatter": -1.0}, "Scatter must lie"),
+        ({"tissue_model": "five"}, "Unknown tissue model 'five'"),
         ({"foton": 1.0}, "Unknown simulation setting 'foton'"),
     ],
 )
@@ -206,6 +277,12 @@ def test_truncation_is_said_with_its_share(patient) -> None:
     wide = Volume(patient.array, Grid.from_parts(patient.grid.shape, (8.0, 8.0, 3.0)), "wide")
     with pytest.warns(UserWarning, match=r"% of the patient lies outside the scanner's field of view"):
         simulate_metal(wide, {}, preset="aapm-ctmar", photons=None)
+
+
+def test_a_detector_too_coarse_is_said_with_the_finest_detail(patient) -> None:
+    fine = Volume(np.zeros((1, 600, 600), dtype=np.float32) - 1000, Grid.from_parts((1, 600, 600), (0.3, 0.3, 3.0)))
+    with pytest.warns(UserWarning, match=r"Nyquist's theorem the scan cannot resolve details under 2\.[0-9] mm"):
+        simulate_metal(fine, {}, preset="adn-256", photons=None)
 
 
 def test_scatter_and_electronic_noise_shade_and_roughen() -> None:

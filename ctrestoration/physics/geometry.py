@@ -103,6 +103,12 @@ class Geometry:
         s = self.rays()[0, :, 2]
         return float(max(min(-s.min(), s.max()), 0.0))
 
+    @property
+    def bin_width(self) -> float:
+        """Width in mm of the central bin, seen at the isocenter."""
+        s = np.sort(self.rays()[0, :, 2])
+        return float(np.diff(s).max())
+
     def truncated_fraction(self, grid: ImageGrid) -> float:
         """Share of the pixels of a grid that some view does not see (0..1)."""
         x, y = grid.coordinates()

@@ -28,16 +28,20 @@ from ctrestoration.physics.polychromatic import REFERENCE_KEV, WaterCorrection, 
 from ctrestoration.physics.presets import scanner_preset
 from ctrestoration.physics.projector import Projector
 from ctrestoration.physics.spectra import Spectrum, spectrum
+from ctrestoration.physics.tissues import TissueModel, tissues
 from ctrestoration.volume import Volume
 
 TRACE_FRACTION = 0.01
 """Voxels with a smaller share of metal cast no trace."""
 
+CASTING = ("metal", "ceramic")
+"""Kinds of material that cast a trace and are taken out of the reference."""
+
+COARSE = 2.0
+"""Bins this much wider than the pixels are worth a warning; the public presets stay below at their own image sizes."""
+
 TRUNCATION_SHARE = 0.001
 """More of the body than this outside the field of view is worth a warning."""
-
-WATER_HU, BONE_HU = 100.0, 1500.0
-"""Below: water; above: cortical bone; between: a mixture (confirmed on the benchmark's stored sinograms)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class MetalSettings:
     Attributes:
         preset: scanner geometry, see `physics.presets`.
         spectrum: see `physics.spectra`.
+        tissue_model: how CT numbers become materials, see `physics.tissues`.
         mu_water: attenuation of water in 1/mm that stands for 0 HU at 70 keV.
         photons: per detector bin without patient; None: no noise at all.
         scatter: photons added to every bin.
@@ -59,6 +64,7 @@ class MetalSettings:
 
     preset: str = "syndeeplesion-640"
     spectrum: str = "adn-120"
+    tissue_model: TissueModel = "water-bone"
     mu_water: float = 0.0192
     photons: float | None = 2e7
     scatter: float = 20.0
@@ -93,7 +99,7 @@ class MetalSimulation:
     Attributes:
         acquisition: the scan with metal.
         reference: the same scan, same noise, without metal: the fair reference of a correction.
-        truth: the patient as simulated, without metal, noise or reconstruction.
+        truth: the patient as simulated, without metal, noise or reconstruction; CT numbers at 70 keV.
         settings: everything needed to repeat it, JSON-serializable.
     """
 
@@ -115,12 +121,15 @@ def simulate_metal(
 ) -> MetalSimulation:
     """Scan a CT with implants put into it.
 
-    Metal replaces tissue: a voxel of metal fraction f keeps 1 - f of its tissue. The slices are simulated one by one;
-    each slice's noise depends on the seed and its index only.
+    Metal replaces tissue: a voxel of metal fraction f keeps 1 - f of its tissue. Materials that are neither metal nor
+    ceramic (contrast agent, another tissue, PEEK) replace tissue, too, but belong to the patient: the scan without
+    metal and the truth have them, and they cast no trace. The slices are simulated one by one; each slice's noise
+    depends on the seed and its index only.
 
     Args:
         volume: clean CT in HU, any orientation.
-        implants: material name -> metal fraction 0..1, float32 [z, y, x] on the volume's grid.
+        implants: material name -> its share of each voxel 0..1, float32 [z, y, x] on the volume's grid. Names are
+            those of `physics.materials`, "iodine 12 mg/ml" and the like included.
         preset: scanner geometry.
         seed: of the photon noise.
         first_slice: number of the lowest axial slice in the whole scan, where `volume` is a part of one: the part
@@ -135,23 +144,29 @@ def simulate_metal(
         InputError: unknown preset, material or setting; fractions outside 0..1, that sum above 1, or on another grid.
     """
     settings = _settings(preset, overrides)
-    metals = _checked(volume, implants)
+    shares = _checked(volume, implants)
     axial = volume.axial()
-    fractions = {name: volume.replaced(f).axial().array for name, f in metals.items()}
+    turned = {name: volume.replaced(f).axial().array for name, f in shares.items()}
+    fractions = {name: f for name, f in turned.items() if material(name).kind in CASTING}
+    fillers = {name: f for name, f in turned.items() if name not in fractions}
     scan = _Scan(settings, axial)
-    _warn_of_truncation(axial, scan)
+    _warn_of_scanner(axial, scan)
     slices = range(axial.grid.shape[0])
     shape = (len(slices), scan.geometry.n_views, scan.geometry.n_bins)
     sinogram, trace = np.empty(shape, dtype=np.float32), np.zeros(shape, dtype=bool)
     image, reference = np.empty_like(axial.array), np.empty_like(axial.array)
+    truth = np.empty_like(axial.array) if fillers else axial.array
     for z in control.track(slices, "Simulating the scan"):
         metal = {name: np.where(f[z] > TRACE_FRACTION, f[z], 0.0) for name, f in fractions.items()}
         metal = {name: f for name, f in metal.items() if f.any()}
-        clean, sinogram[z], trace[z] = scan.measure(axial.array[z], metal, (seed, first_slice + z))
+        patient = scan.patient(axial.array[z], {name: f[z] for name, f in fillers.items()})
+        if fillers:
+            truth[z] = sum(patient.values()) * np.float32(1000.0 / settings.mu_water) - np.float32(1000.0)
+        clean, sinogram[z], trace[z] = scan.measure(patient, metal, (seed, first_slice + z))
         reference[z] = scan.reconstruct(clean)
         image[z] = scan.reconstruct(sinogram[z]) if metal else reference[z]
     total = sum(fractions.values(), np.zeros(axial.grid.shape, dtype=np.float32))
-    facts = {**asdict(settings), "seed": seed, "materials": sorted(metals), "version": __version__}
+    facts = {**asdict(settings), "seed": seed, "materials": sorted(shares), "version": __version__}
     facts["geometry"] = scan.geometry.to_dict()
     facts["pixel_mm"] = {"patient": list(axial.grid.spacing[:2]), "scanned": list(scan.grid.spacing[::-1])}
     facts["scanner"] = scan.source
@@ -160,9 +175,8 @@ def simulate_metal(
         scan.geometry, scan.grid, settings.mu_water, scan.fbp_mode, settings.fbp_window,
         {"source": "simulated", **facts},
     )  # fmt: skip
-    return MetalSimulation(
-        acquisition, axial.replaced(reference, name=f"{volume.name} scanned", simulation=facts), axial, facts
-    )
+    scanned = axial.replaced(reference, name=f"{volume.name} scanned", simulation=facts)
+    return MetalSimulation(acquisition, scanned, axial.replaced(truth) if fillers else axial, facts)
 
 
 class _Scan:
@@ -180,28 +194,43 @@ class _Scan:
         self.correct: WaterCorrection = water_correction(self.beam)
         self.projector = Projector(self.geometry, self.grid)
 
+    def patient(
+        self, hu: NDArray[np.float32], fillers: Mapping[str, NDArray[np.float32]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Attenuation at 70 keV in 1/mm of every material of one slice but the metals."""
+        parts = tissues(hu, self.settings.mu_water, self.settings.tissue_model)
+        present = {name: f for name, f in fillers.items() if f.any()}
+        if present:
+            left = np.float32(1.0) - sum(present.values(), np.zeros(hu.shape, dtype=np.float32))
+            parts = {name: part * left for name, part in parts.items()}
+        for name, f in present.items():
+            filled = f * np.float32(material(name).attenuation(REFERENCE_KEV)[0])
+            parts[name] = parts[name] + filled if name in parts else filled
+        return parts
+
     def measure(
-        self, hu: NDArray[np.float32], metal: Mapping[str, NDArray[np.float32]], key: tuple[int, int]
+        self,
+        patient: Mapping[str, NDArray[np.float32]],
+        metal: Mapping[str, NDArray[np.float32]],
+        key: tuple[int, int],
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
         """Water-corrected noisy line integrals [view, bin] without and with metal, and the metal trace of one slice.
 
         Rays that meet no metal are the same in both scans, to the photon, unless a scatter kernel couples them.
         """
-        water, bone = tissues(hu, self.settings.mu_water)
-        projections = self.projector.forward(np.stack([water, bone, *metal.values()]))
-        clean = self._detect({"water": projections[0], "cortical bone": projections[1]}, (*key, 0))
-        trace = np.asarray((projections[2:] > 0).any(axis=0))
+        tissue, count = np.stack(list(patient.values())), len(patient)
+        projections = self.projector.forward(np.concatenate([tissue, *(f[None] for f in metal.values())]))
+        clean = self._detect(dict(zip(patient, projections, strict=False)), (*key, 0))
+        trace = np.asarray((projections[count:] > 0).any(axis=0))
         if not metal:
             return clean, clean, trace
         # Scattered photons reach rays beside the metal, too: with a scatter kernel every ray is computed again.
         rays = np.ones_like(trace) if self.settings.scatter_ratio > 0 else trace
         shape = trace.shape if self.settings.scatter_ratio > 0 else (int(trace.sum()),)
-        tissue_gone = sum(metal.values(), np.zeros(hu.shape, dtype=np.float32))
-        gone = self.projector.forward_rays(np.stack([water * tissue_gone, bone * tissue_gone]), rays)
+        left = np.float32(1.0) - sum(metal.values(), np.zeros(self.grid.shape, dtype=np.float32))
         edge = (trace & ~_inner(trace))[rays]
-        part = projections[:, rays]
-        integrals = {"water": part[0] - gone[0], "cortical bone": part[1] - gone[1]}
-        for name, path in zip(metal, part[2:], strict=True):
+        integrals = dict(zip(patient, self.projector.forward_rays(tissue * left, rays), strict=True))
+        for name, path in zip(metal, projections[count:, rays], strict=True):
             softened = np.where(edge, path / np.float32(self.settings.metal_edge), path)
             integrals[name] = softened * np.float32(material(name).attenuation(REFERENCE_KEV)[0])
         shaped = {name: values.reshape(shape) for name, values in integrals.items()}
@@ -230,8 +259,8 @@ class _Scan:
         return mu * np.float32(1000.0 / self.settings.mu_water) - np.float32(1000.0)
 
 
-def _warn_of_truncation(volume: Volume, scan: _Scan) -> None:
-    """Say so where the body reaches beyond what every view sees: the scan is then truncated, and glares at its edge."""
+def _warn_of_scanner(volume: Volume, scan: _Scan) -> None:
+    """Say so where the scanner does not fit the image: body that some view misses, bins much coarser than pixels."""
     x, y = scan.grid.coordinates()
     outside = x[None, :] ** 2 + y[:, None] ** 2 > scan.geometry.field_radius**2
     body = volume.array > BODY_HU
@@ -243,23 +272,14 @@ def _warn_of_truncation(volume: Volume, scan: _Scan) -> None:
             CTRestorationWarning,
             stacklevel=3,
         )
-
-
-def tissues(hu: NDArray[np.float32], mu_water: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Attenuation in 1/mm at 70 keV of the water part and of the bone part of a CT.
-
-    Args:
-        hu: any shape.
-        mu_water: 1/mm.
-
-    Returns:
-        (water, bone), same shape; they sum to the attenuation of the CT, air clipped at -1000 HU.
-    """
-    mu = (mu_water * (1.0 + np.maximum(hu, -1000.0) / 1000.0)).astype(np.float32)
-    low, high = (np.float32(mu_water * (1.0 + limit / 1000.0)) for limit in (WATER_HU, BONE_HU))
-    share = np.clip((mu - low) / (high - low), 0.0, 1.0)
-    bone = mu * share
-    return mu - bone, bone
+    width, pixel = scan.geometry.bin_width, min(scan.grid.spacing)
+    if width > COARSE * pixel:
+        warnings.warn(
+            f"The detector's bins are {width:.2g} mm wide at the isocenter, the pixels {pixel:.2g} mm: by Nyquist's "
+            f"theorem the scan cannot resolve details under {2 * width:.2g} mm, so the result will be blurred.",
+            CTRestorationWarning,
+            stacklevel=3,
+        )
 
 
 def _inner(trace: NDArray[np.bool_]) -> NDArray[np.bool_]:
