@@ -76,7 +76,11 @@ def writeLabels(labels: LabelMap, path: Path | str) -> Generator[float, None, No
             if value:
                 _grow(extents, value, z, plane == value)
         yield 0.5 * (z + 1) / array.shape[0]
-    facts = {"Segmentation_MasterRepresentation": "Binary labelmap", "Segmentation_ContainedRepresentationNames": ""}
+    facts = {
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ContainedRepresentationNames": "",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
     for number, value in enumerate(sorted(extents)):
         prefix = f"Segment{number}_"
         facts |= {
