@@ -270,7 +270,12 @@ class JobRunner:
             self._process.kill()
 
     def _signal(self, number: int) -> None:
-        if self._pid is not None and self._process.isRunning():
+        """To the Python that works, and to all that it started: it leads a group of processes where there are such."""
+        if self._pid is None or not self._process.isRunning():
+            return
+        try:
+            os.killpg(self._pid, number)
+        except (AttributeError, OSError):
             with contextlib.suppress(OSError):
                 os.kill(self._pid, number)
 

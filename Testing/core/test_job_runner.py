@@ -309,3 +309,37 @@ def test_a_real_missing_program_is_a_failure(tmp_path: Path, monkeypatch) -> Non
     watched.runner.start(WORDS, tmp_path / "job")
     assert watched.heard[-1][0] == "failed"
     assert "no python" in watched.heard[-1][1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups")
+def test_a_hanging_child_is_killed_with_all_that_it_started(tmp_path: Path, monkeypatch) -> None:
+    """A job that neither reports nor heeds a polite request, and has started a process of its own."""
+    folder = tmp_path / "stubs"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import signal, subprocess, sys, time\n"
+        "from ctrestoration.cli import implants_catalogue as command\n"
+        "def run(arguments):\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    child = subprocess.Popen([sys.executable, '-S', '-c', 'import time; time.sleep(600)'])\n"
+        "    sys.stderr.write(f'grandchild {child.pid}\\n')\n"
+        "    time.sleep(600)\n"
+        "command.run = run\n",
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    watched = Watched(RealProcess())
+    watched.runner.start(["implants", "catalogue"], tmp_path / "job")
+    watched.process.pump(lambda: "grandchild" in watched.runner.log)
+    pids = [watched.heard[0][1], int(watched.runner.log.split("grandchild ")[1].split()[0])]
+    assert all(exists(pid) for pid in pids)
+    watched.runner.cancel()
+    watched.timer.advance(11)
+    assert exists(pids[0])  # it was asked, and does not care
+    watched.timer.advance(6)
+    watched.process.pump(lambda: not watched.runner.running)
+    assert watched.heard[-1] == ("cancelled",)
+    deadline = time.monotonic() + 10
+    while any(exists(pid) for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not any(exists(pid) for pid in pids)

@@ -177,6 +177,19 @@ def test_the_child_ends_with_its_parent(tmp_path: Path) -> None:
     assert not (tmp_path / "s.nrrd").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="process groups")
+def test_a_job_leads_a_group_so_that_all_it_starts_can_be_ended(tmp_path: Path) -> None:
+    groups: list[tuple[int, int]] = []
+
+    def stop(child: subprocess.Popen[str]) -> None:
+        groups.append((os.getpgid(child.pid), child.pid))
+        os.killpg(child.pid, signal.SIGTERM)
+
+    event, code, _ = cancelled(job(tmp_path, "phantom", "spine", str(tmp_path / "s.nrrd"), *LONG), stop)
+    assert groups[0][0] == groups[0][1]
+    assert (code, event["exit_code"]) == (130, 130)
+
+
 def test_the_death_of_the_parent_named_in_the_job_is_noticed_without_standard_input(tmp_path: Path) -> None:
     parent = subprocess.Popen([sys.executable, "-c", "pass"])
     parent.wait()

@@ -16,9 +16,11 @@ dies closes the input, too, so that no job outlives it; a job that does not repo
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -125,6 +127,8 @@ class Cancel:
     def _leave(self) -> None:
         self._gone.set()
         time.sleep(LAST_RESORT_SECONDS)
+        if hasattr(os, "killpg") and os.getpgid(0) == os.getpid():
+            os.killpg(0, signal.SIGKILL)
         os._exit(CANCELLED)
 
 
@@ -146,6 +150,10 @@ def main(words: Sequence[str]) -> int:
         message = f"{path} is no job: expected a JSON object with a list of words ({type(error).__name__}: {error})."
         events.emit("error", message=message, exit_code=2, detail="")
         return 2
+    if parent is not None and hasattr(os, "setsid"):
+        # What this process starts belongs to its group, so that a front end can end all of it at once.
+        with contextlib.suppress(OSError):
+            os.setsid()
     cancel = Cancel(path.parent, parent)
     cancel.watch(_stdin())
     return perform(command, events, cancel)
