@@ -158,6 +158,15 @@ def test_bad_wishes(tmp_path: Path, words: list[str], said: str, capsys: pytest.
     assert not (tmp_path / "x").exists()
 
 
+def test_a_volume_that_cannot_be_used_is_told_before_anything_is_simulated(tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK", reason="reads volumes")
+    text = tmp_path / "letter.nrrd"
+    text.write_text("Dear colleague")
+    with pytest.raises(InputError, match=r"letter\.nrrd"):
+        build_dataset(tmp_path / "pairs", BuildSettings(phantoms=2, volumes=(str(text),)))
+    assert not (tmp_path / "pairs").exists()
+
+
 def test_a_finished_data_set_is_not_overwritten(built: Path) -> None:
     with pytest.raises(InputError, match="finished data set"):
         build_dataset(built, SMALL)

@@ -111,7 +111,7 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
     x, y, z = axial.grid.to_world(np.array([start[1], start[0], 0.0]))
     spacing = (pixel_mm, pixel_mm, axial.grid.spacing[2])
     grid = Grid.from_parts((len(slices), size, size), spacing, (x, y, z), axial.grid.direction)
-    name = f"{path.stem}-{_short_digest(path)}"
+    name = f"{path.stem}-{short_digest(path)}"
     return Patient(name, Volume(np.stack(slices), grid, path.name), partial(_volume_spine, path))
 
 
@@ -247,7 +247,7 @@ def _smoothed(plane: NDArray[np.float32], scale: Vector) -> NDArray[np.float32]:
     return np.asarray(gaussian_filter(plane, np.maximum(scale - 1, 0) / 2))
 
 
-def _short_digest(path: Path) -> str:
+def short_digest(path: Path) -> str:
     """Tells files of the same name apart; a DICOM folder counts by its names."""
     from ctrestoration.jobs.durable import sha256_of
     from ctrestoration.training.keys import derive

@@ -17,7 +17,7 @@ from ctrestoration.io.pairs import SHARD_PAIRS, SPLITS, finished_shard, read_cas
 from ctrestoration.jobs.durable import replace_json, sha256_of, sweep_temporaries
 from ctrestoration.jobs.locks import FileLock
 from ctrestoration.jobs.rundir import read_json
-from ctrestoration.training.cases import Patient, phantom_patient, simulate_case, volume_patient
+from ctrestoration.training.cases import Patient, phantom_patient, short_digest, simulate_case, volume_patient
 from ctrestoration.training.keys import derive, generator
 
 
@@ -97,6 +97,7 @@ def build_dataset(folder: Path, settings: BuildSettings, workers: int = 1, contr
         Cancelled: by the control.
         OSError: the folder cannot be written.
     """
+    _check_volumes(settings)
     _claim(folder, settings)
     with FileLock(folder / "lock", f"The data set {folder}"):
         sweep_temporaries(folder)
@@ -174,11 +175,17 @@ def _patient(settings: BuildSettings, number: int) -> Patient:
     return volume_patient(Path(settings.volumes[number - settings.phantoms]), settings.size, settings.pixel_mm)
 
 
-def _claim(folder: Path, settings: BuildSettings) -> None:
-    """Make the folder this build's own: another build's or other files are refused."""
+def _check_volumes(settings: BuildSettings) -> None:
+    """Volumes are simulated last or in the middle: what cannot be used is told before anything is simulated."""
     for path in settings.volumes:
         if not Path(path).exists():
             raise InputError(f"There is no CT volume {path}.")
+    for path in settings.volumes:
+        volume_patient(Path(path), settings.size, settings.pixel_mm)
+
+
+def _claim(folder: Path, settings: BuildSettings) -> None:
+    """Make the folder this build's own: another build's or other files are refused."""
     wanted = _settings_json(settings)
     if (folder / "manifest.json").exists():
         raise InputError(f"{folder} already holds a finished data set: choose another folder.")
@@ -194,7 +201,7 @@ def _claim(folder: Path, settings: BuildSettings) -> None:
 
 def _settings_json(settings: BuildSettings) -> dict[str, Any]:
     content = json.loads(json.dumps(asdict(settings)))
-    content["volumes"] = [Path(path).name for path in settings.volumes]
+    content["volumes"] = [f"{Path(path).name} {short_digest(Path(path))}" for path in settings.volumes]
     content["sha256"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
     return dict(content)
 
