@@ -11,7 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from CTRestorationLib.jobs.runner import JobRunner
-from CTRestorationLib.presenters.dependencies import DependencyPresenter, Row
+from CTRestorationLib.presenters.dependencies import INTRODUCTION, DependencyPresenter, Row
 from CTRestorationLib.widgets.installer import SlicerInstaller
 from CTRestorationLib.widgets.process import QtProcess, QtTimer
 
@@ -29,7 +29,7 @@ class DependencyPage:
         self.widget.objectName = "DependencyPage"
         layout = qt.QVBoxLayout(self.widget)
         intro = self._label("introLabel")
-        intro.text = _("Segmenting, planning, simulation and classical correction need nothing but Slicer.")
+        intro.text = INTRODUCTION
         layout.addWidget(intro)
         self.table = self._table()
         layout.addWidget(self.table)
