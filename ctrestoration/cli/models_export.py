@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ctrestoration.cli.terminal import say
+from ctrestoration.cli.terminal import print_json, say
 from ctrestoration.errors import MissingDependencyError
 
 COMMAND = "models export"
@@ -18,6 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("weights", metavar="WEIGHTS", help="name of shipped weights, or a .safetensors file")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder of the bundle, or the .onnx file")
     parser.add_argument("--format", choices=["monai", "onnx"], default="monai", help="default: monai")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -34,5 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
         export_bundle(path, arguments.out)
     else:
         export_onnx(path, arguments.out)
-    say(f"Wrote {arguments.out}.")
+    if arguments.json:
+        print_json({"weights": str(path), "format": arguments.format, "out": str(arguments.out)})
+    else:
+        say(f"Wrote {arguments.out}.")
     return 0
