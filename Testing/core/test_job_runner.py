@@ -343,3 +343,26 @@ def test_a_hanging_child_is_killed_with_all_that_it_started(tmp_path: Path, monk
     while any(exists(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(exists(pid) for pid in pids)
+
+
+def test_a_job_on_files_in_steps_gives_what_the_core_gives(tmp_path: Path) -> None:
+    import numpy as np
+
+    from ctrestoration.anatomy.metal import segment_metal
+    from ctrestoration.volume import Grid, Volume
+    from CTRestorationLib.jobs.exchange import exhaust, readLabels, writeVolumeSteps
+
+    array = np.full((6, 60, 60), -1000.0, dtype=np.float32)
+    array[:, 5:55, 5:55] = 40.0
+    array[2:5, 20:30, 22:26] = 6000.0
+    volume = Volume(array, Grid.from_parts(array.shape, (2.0, 2.0, 2.0), (3.0, 4.0, 5.0), np.diag([-1.0, 1.0, -1.0])))
+    source, target = tmp_path / "ct.nrrd", tmp_path / "metal.seg.nrrd"
+    exhaust(writeVolumeSteps(volume, source))
+    watched = Watched(RealProcess())
+    watched.runner.start(["segment", "metal", str(source), str(target), "--json"], tmp_path / "job")
+    watched.process.pump(lambda: not watched.runner.running)
+    labels, found = exhaust(readLabels(target)), segment_metal(volume)
+    np.testing.assert_array_equal(labels.array > 0, found.mask)
+    assert labels.grid.mismatch(volume.grid, tolerance_mm=1e-6) is None
+    assert labels.names == {1: "metal"}
+    assert watched.heard[-1][1]["volume_mm3"] == round(found.volume_mm3, 3) > 0
