@@ -82,6 +82,11 @@ class MarNodes:
         segments = segmentation.GetSegmentation()
         return {identifier: segments.GetSegment(identifier).GetName() for identifier in segments.GetSegmentIDs()}
 
+    def segmentCenter(self, segmentation: Any, segmentId: str) -> tuple[float, float, float]:
+        """Center of a segment's extent, LPS mm."""
+        right, anterior, superior = segmentation.GetSegmentCenterRAS(segmentId)
+        return -right, -anterior, superior
+
     def labelMapSteps(
         self, segmentation: Any, like: Any, segmentIds: Sequence[str] | None = None
     ) -> Generator[None, None, Any]:

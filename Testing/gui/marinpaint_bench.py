@@ -42,6 +42,16 @@ def addLabels(like: Any) -> Any:
     return segmentations.segmentationFromLabelMap(phantom().labels, "labels", like)
 
 
+@lru_cache(maxsize=1)
+def plan() -> Any:
+    """Screws and rods at L2 and L3, by the core."""
+    from ctrestoration.anatomy.spine import segment_spine
+    from ctrestoration.implants import plan_screws
+
+    spine = segment_spine(phantom().volume, labels=phantom().labels)
+    return plan_screws(spine, levels=["L2", "L3"])
+
+
 def reopen(path: Any) -> None:
     """Save the scene, close it, and open it again while the module is shown."""
     assert slicer.mrmlScene.WriteToMRB(str(path))

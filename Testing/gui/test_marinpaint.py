@@ -36,7 +36,8 @@ def volumes() -> list[str]:
 def test_an_empty_scene_says_what_is_missing(widget: Any) -> None:
     for name in ("metalButton", "spineButton"):
         button = getattr(ui(widget), name)
-        assert not button.enabled and "Choose a CT volume" in button.toolTip
+        assert not button.enabled
+        assert "Choose a CT volume" in button.toolTip
     assert volumes() == []
     assert not widget.shell.ui.cancelButton.enabled
 
@@ -73,8 +74,10 @@ def test_metal_is_what_the_core_finds(widget: Any, automatic: bool) -> None:
     assert expected.mask.any()
     assert controls.metalThreshold.value == pytest.approx(expected.threshold)
     controls.metalButton.click()
-    assert "Cancel" in controls.metalButton.text and widget.shell.ui.cancelButton.enabled
-    assert not controls.spineButton.enabled and "running" in controls.spineButton.toolTip
+    assert "Cancel" in controls.metalButton.text
+    assert widget.shell.ui.cancelButton.enabled
+    assert not controls.spineButton.enabled
+    assert "running" in controls.spineButton.toolTip
     waitForJobs(widget)
     assert controls.metalButton.text == "Segment metal"
     state = parameters(widget)
@@ -105,14 +108,16 @@ def test_the_preview_shows_the_volume_above_the_threshold_and_leaves_nothing(wid
     assert controls.metalVolume.text == f"{voxels * 2.4 * 2.4 * 2.5 / 1000:.2f} ml above the threshold"
     assert "Metal preview" in volumes()
     widget.shell.ui.steps.currentIndex = 1
-    assert "Metal preview" not in volumes() and not controls.previewBox.checked
+    assert "Metal preview" not in volumes()
+    assert not controls.previewBox.checked
 
 
 def test_spine_from_an_existing_segmentation(widget: Any) -> None:
     volume = addVolume()
     choose(widget, volume)
     controls = ui(widget)
-    assert not controls.spineButton.enabled and "Choose the segmentation" in controls.spineButton.toolTip
+    assert not controls.spineButton.enabled
+    assert "Choose the segmentation" in controls.spineButton.toolTip
     parameters(widget).spineSource = addLabels(volume)
     assert controls.spineButton.enabled
     controls.spineButton.click()
@@ -120,7 +125,8 @@ def test_spine_from_an_existing_segmentation(widget: Any) -> None:
     found = parameters(widget).spineSegmentation
     assert found.GetName() == "CT vertebrae"
     rows = [controls.vertebraTable.item(row, 0).text() for row in range(controls.vertebraTable.rowCount)]
-    assert "L2" in rows and "L3" in rows
+    assert "L2" in rows
+    assert "L3" in rows
     assert parameters(widget).levels == ",".join(phantom().truth.complete_levels)
 
 
@@ -165,7 +171,8 @@ def test_a_scene_closed_in_mid_job_gets_nothing_of_it(widget: Any) -> None:
     wait(lambda: not runner.running)
     slicer.app.processEvents()
     assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
-    assert session.running == "" and ui(widget).metalButton.text == "Segment metal"
+    assert session.running == ""
+    assert ui(widget).metalButton.text == "Segment metal"
 
 
 def test_a_saved_scene_brings_its_choices_back(widget: Any, tmp_path: Path) -> None:
@@ -176,9 +183,11 @@ def test_a_saved_scene_brings_its_choices_back(widget: Any, tmp_path: Path) -> N
     state.spineSource = addLabels(first)
     reopen(tmp_path / "scene.mrb")
     state = parameters(widget)
-    assert state.inputVolume.GetName() == "B" and state.spineSource.GetName() == "labels"
+    assert state.inputVolume.GetName() == "B"
+    assert state.spineSource.GetName() == "labels"
     assert (state.metalAutomatic, state.metalThreshold, state.spineNamed) == (False, 3100.0, "2=L3")
-    assert ui(widget).spineNamed.text == "2=L3" and ui(widget).metalThreshold.value == 3100.0
+    assert ui(widget).spineNamed.text == "2=L3"
+    assert ui(widget).metalThreshold.value == 3100.0
 
 
 def test_leaving_and_coming_back_keeps_a_job(widget: Any) -> None:
@@ -199,7 +208,8 @@ def test_results_carry_provenance_and_lie_in_a_folder(widget: Any) -> None:
     waitForJobs(widget)
     node = parameters(widget).metalSegmentation
     facts = provenance.provenanceOf(node)
-    assert facts["command"] == "segment metal" and facts["result"]["count"] == 2
+    assert facts["command"] == "segment metal"
+    assert facts["result"]["count"] == 2
     assert hierarchy.folderOf(node)
 
 

@@ -89,10 +89,12 @@ def test_a_job_hands_over_runs_and_takes_back(bench: SimpleNamespace) -> None:
         seen.append("node made")
 
     bench.session.start("Segment metal", job, "metal")
-    assert bench.session.runs("metal") and not bench.session.runs("spine")
+    assert bench.session.runs("metal")
+    assert not bench.session.runs("spine")
     bench.timer.wind()
     runner = bench.runners[0]
-    assert runner.words[:2] == ["segment", "metal"] and all(isinstance(word, str) for word in runner.words)
+    assert runner.words[:2] == ["segment", "metal"]
+    assert all(isinstance(word, str) for word in runner.words)
     assert seen == []
     runner.progress.emit(0.25, "Looking", 4.0)
     runner.end(runner.finished, {"count": 2})
@@ -101,7 +103,8 @@ def test_a_job_hands_over_runs_and_takes_back(bench: SimpleNamespace) -> None:
     assert ends(bench) == [("Segment metal", "finished")]
     assert ("progressed", 0.25, "Looking", 4.0) in bench.said
     assert ("logged", runner.commandLine) in bench.said
-    assert bench.session.idle and not runner.folder.exists()
+    assert bench.session.idle
+    assert not runner.folder.exists()
 
 
 def test_one_job_at_a_time(bench: SimpleNamespace) -> None:
@@ -130,7 +133,8 @@ def test_a_failed_child_raises_inside_the_job_and_keeps_its_folder(bench: Simple
     runner = bench.runners[0]
     runner.end(runner.failed, "No metal in the plan.", "Traceback ...")
     bench.timer.wind()
-    assert caught == [("No metal in the plan.", "Traceback ...")] and after == []
+    assert caught == [("No metal in the plan.", "Traceback ...")]
+    assert after == []
     assert ("failed", "Simulate", "No metal in the plan.", "Traceback ...") in bench.said
     assert runner.folder.exists()
     assert ends(bench) == [("Simulate", "failed")]
@@ -151,7 +155,8 @@ def test_cancel_ends_the_job_even_where_the_child_was_faster(bench: SimpleNamesp
     assert runner.cancelAsked
     runner.end(*((runner.finished, {}) if late else (runner.cancelled,)))
     bench.timer.wind()
-    assert after == [] and ends(bench) == [("Simulate", "cancelled")]
+    assert after == []
+    assert ends(bench) == [("Simulate", "cancelled")]
     assert not any(entry[0] == "failed" for entry in bench.said)
     assert not runner.folder.exists()
 
@@ -171,7 +176,8 @@ def test_cancel_in_a_python_step(bench: SimpleNamespace) -> None:
     bench.timer.due.pop(0)()
     bench.session.cancel()
     bench.timer.wind()
-    assert caught == [True] and ends(bench) == [("Hand over", "cancelled")]
+    assert caught == [True]
+    assert ends(bench) == [("Hand over", "cancelled")]
 
 
 def test_a_closed_scene_ends_everything_and_late_results_go_nowhere(bench: SimpleNamespace) -> None:
@@ -189,10 +195,13 @@ def test_a_closed_scene_ends_everything_and_late_results_go_nowhere(bench: Simpl
     bench.timer.wind()
     bench.session.abandon()
     runner = bench.runners[0]
-    assert runner.abandoned and closed == [True] and bench.session.idle
+    assert runner.abandoned
+    assert closed == [True]
+    assert bench.session.idle
     runner.end(runner.finished, {})
     bench.timer.wind()
-    assert after == [] and len(bench.runners) == 1
+    assert after == []
+    assert len(bench.runners) == 1
     bench.session.start("Again", job)
     bench.timer.wind()
     assert len(bench.runners) == 2
@@ -212,18 +221,21 @@ def test_quiet_work_waits_makes_way_and_comes_back(bench: SimpleNamespace) -> No
     bench.session.startWhenIdle("grade", "Grade screws", quiet)
     bench.session.startWhenIdle("grade", "Grade screws", quiet)
     bench.timer.wind()
-    assert bench.session.running == "" and bench.session.missing() == ""
+    assert bench.session.running == ""
+    assert bench.session.missing() == ""
     bench.session.start("Simulate", loud, "simulate")
     assert bench.runners[0].cancelAsked
     bench.runners[0].end(bench.runners[0].cancelled)
     bench.timer.wind()
-    assert bench.runners[1].words == ["simulate"] and bench.session.runs("simulate")
+    assert bench.runners[1].words == ["simulate"]
+    assert bench.session.runs("simulate")
     bench.runners[1].end(bench.runners[1].finished, {})
     bench.timer.wind()
     assert bench.runners[2].words == ["grade"]
     bench.runners[2].end(bench.runners[2].finished, {})
     bench.timer.wind()
-    assert done == ["simulated", "graded"] and bench.session.idle
+    assert done == ["simulated", "graded"]
+    assert bench.session.idle
     assert ends(bench) == [("Simulate", "finished")]
 
 
@@ -235,7 +247,9 @@ def test_a_defect_in_a_job_is_told_with_its_traceback(bench: SimpleNamespace) ->
     bench.session.start("Compare", job)
     bench.timer.wind()
     kind, title, sentence, detail = next(entry for entry in bench.said if entry[0] == "failed")
-    assert (kind, title) == ("failed", "Compare") and "ZeroDivisionError" in sentence and "Traceback" in detail
+    assert (kind, title) == ("failed", "Compare")
+    assert "ZeroDivisionError" in sentence
+    assert "Traceback" in detail
 
 
 def test_bad_input_is_one_sentence(bench: SimpleNamespace) -> None:

@@ -123,7 +123,7 @@ class InstrumentPresenter(StepPresenter):
 
         def steps() -> Generator[Any, Any, None]:
             yield from self._writeSteps(plan, remember)
-            if regrade:
+            if regrade or any(screw.grade is None for screw in plan.screws):
                 self._regrade()
 
         self.session.inBackground("plan", steps())
@@ -149,7 +149,7 @@ class InstrumentPresenter(StepPresenter):
     def undo(self) -> None:
         """Bring back the plan before the last Plan, Scatter, Load, Add, Remove or edit of the table."""
         if self._undo and not self.editable():
-            self._write(self._undo.pop(), remember=False)
+            self._write(self._undo.pop(), remember=False, regrade=False)
 
     # Jobs
 
@@ -306,7 +306,8 @@ class InstrumentPresenter(StepPresenter):
                 f"{_LONGEST_MM:.0f} mm apart."
             )
             return
-        level, side = nearestLevel(self.levels(), tip)
+        spine = self.parameters.spineSegmentation
+        level, side = nearestLevel([] if spine is None else levelsOf(self.nodes, spine, centers=True), tip)
         diameters = level_table(level).diameter_mm
         self._remember()
         line = self.plans.addScrew(replace(screw, level=level, side=side, diameter_mm=diameters[-1]))

@@ -23,10 +23,11 @@ class Level:
     center: tuple[float, float, float] | None
 
 
-def levelsOf(nodes: Any, segmentation: Any) -> list[Level]:
+def levelsOf(nodes: Any, segmentation: Any, centers: bool = False) -> list[Level]:
     """The vertebrae of a segmentation node, cranial to caudal.
 
-    Step 1 leaves what it found on the node; a segmentation chosen by hand is read by the names of its segments.
+    Step 1 leaves what it found on the node; a segmentation chosen by hand is read by the names of its segments, and
+    the centers of these are looked up only where asked for.
     """
     from ctrestoration.anatomy.labels import LEVELS
     from ctrestoration.anatomy.spine.from_labels import level_in_name
@@ -37,8 +38,12 @@ def levelsOf(nodes: Any, segmentation: Any) -> list[Level]:
             Level(row["name"], row["complete"], row["note"] or "complete", tuple(row["center"]))
             for row in facts["levels"]
         ]
-    names = {level_in_name(name) for name in nodes.segmentNames(segmentation).values()}
-    return [Level(name, None, "as segmented", None) for name in LEVELS if name in names]
+    found = {level_in_name(name): identifier for identifier, name in nodes.segmentNames(segmentation).items()}
+    return [
+        Level(name, None, "as segmented", nodes.segmentCenter(segmentation, found[name]) if centers else None)
+        for name in LEVELS
+        if name in found
+    ]
 
 
 def nearestLevel(levels: list[Level], point: tuple[float, float, float]) -> tuple[str, Literal["left", "right"]]:
