@@ -110,8 +110,10 @@ def reset() -> None:
     import slicer
     from PySide6 import QtCore
 
+    from .pythonqt import buried
     from .scene import fresh_scene
 
+    buried.clear()
     fresh_scene()
     dialogs.reset()
     QtCore.QSettings().clear()

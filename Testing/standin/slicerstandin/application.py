@@ -24,18 +24,11 @@ class qSlicerModuleManager(QtCore.QObject):
 
 
 @carried
-class qSlicerCoreIOManager(QtCore.QObject):
-    """Loading goes through slicer-core's storage nodes; here stands what our code asks the manager for."""
-
-
-@carried
 class qSlicerApplication(QtCore.QObject):
     """Not the QApplication itself, which the process may already have: what is asked of `slicer.app`."""
 
     startupCompleted = signal("startupCompleted()")
     renderPaused = signal("renderPaused(bool)")
-    mrmlSceneChanged = signal("mrmlSceneChanged(vtkMRMLScene*)")
-    aboutToQuit = signal("aboutToQuit()")
     temporaryPath = QtCore.Property(
         str, lambda self: self.__dict__["_folder"], lambda self, value: self.__dict__.update(_folder=value)
     )

@@ -47,46 +47,9 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
         painter.drawControl(QtWidgets.QStyle.ControlElement.CE_PushButton, style)
 
 
-def _fold_group(self: Any) -> None:
-    self.setChecked(not self.collapsed)
-    for child in self.children():
-        if child.isWidgetType():
-            child.setVisible(not self.collapsed)
-
-
-@carried
-class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
-    collapsed = prop("collapsed", "bool", False, _fold_group)
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.setCheckable(True)
-        self.toggled.connect(self._toggled)
-
-    def _toggled(self, opened: bool) -> None:
-        self.collapsed = not opened
-
-
 @carried
 class ctkCheckBox(QtWidgets.QCheckBox):
     pass
-
-
-@carried
-class ctkPushButton(QtWidgets.QPushButton):
-    pass
-
-
-@carried
-class ctkCheckablePushButton(ctkPushButton):
-    pass
-
-
-@carried
-class ctkMessageBox(QtWidgets.QMessageBox):
-    dontShowAgain = prop("dontShowAgain", "bool", False)
-    dontShowAgainVisible = prop("dontShowAgainVisible", "bool", False)
-    dontShowAgainSettingsKey = prop("dontShowAgainSettingsKey", "QString", "")
 
 
 @carried
@@ -149,7 +112,6 @@ def _span(self: Any) -> float:
 class ctkSliderWidget(QtWidgets.QWidget):
     valueChanged = signal("valueChanged(double)")
     valueIsChanging = signal("valueIsChanging(double)")
-    decimalsChanged = signal("decimalsChanged(int)")
     value = forwarded("value", "double", "_spin")
     minimum = forwarded("minimum", "double", "_spin")
     maximum = forwarded("maximum", "double", "_spin")
@@ -233,7 +195,6 @@ class ctkRangeWidget(QtWidgets.QWidget):
 @carried
 class ctkPathLineEdit(QtWidgets.QWidget):
     currentPathChanged = signal("currentPathChanged(QString)")
-    validInputChanged = signal("validInputChanged(bool)")
     currentPath = forwarded("currentPath", "QString", "_edit", "text")
     nameFilters = prop("nameFilters", "QStringList", [])
     settingKey = prop("settingKey", "QString", "")
@@ -256,7 +217,6 @@ class ctkPathLineEdit(QtWidgets.QWidget):
 
 @carried
 class ctkDirectoryButton(QtWidgets.QWidget):
-    directorySelected = signal("directorySelected(QString)")
     directoryChanged = signal("directoryChanged(QString)")
     directory = prop("directory", "QString", "", lambda self: emit(self, "directoryChanged(QString)", self.directory))
     text = prop("text", "QString", "")

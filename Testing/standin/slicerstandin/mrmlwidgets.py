@@ -9,7 +9,7 @@ import shiboken6
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from .ctkwidgets import ctkDoubleSpinBox, ctkSliderWidget, row
+from .ctkwidgets import ctkSliderWidget, row
 from .cxx import carried, emit, prop, signal
 
 
@@ -35,8 +35,16 @@ class Observer:
         self._tags = []
 
 
+def _scene(self: Any) -> Any:
+    return self.__dict__.get("_scene")
+
+
+def _keep_scene(self: Any, scene: Any) -> None:
+    self._scene = scene
+
+
 def _set_scene(self: Any, scene: Any) -> None:
-    if scene is not self.__dict__.get("_scene"):
+    if scene is not _scene(self):
         self._scene = scene
         emit(self, "mrmlSceneChanged(vtkMRMLScene*)", scene)
 
@@ -45,41 +53,20 @@ def _set_scene(self: Any, scene: Any) -> None:
 class qMRMLWidget(QtWidgets.QWidget):
     mrmlSceneChanged = signal("mrmlSceneChanged(vtkMRMLScene*)")
 
-    def mrmlScene(self) -> Any:
-        return self.__dict__.get("_scene")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        _set_scene(self, scene)
+    mrmlScene, setMRMLScene = _scene, _set_scene
 
 
 @carried
 class qSlicerWidget(QtWidgets.QWidget):
     mrmlSceneChanged = signal("mrmlSceneChanged(vtkMRMLScene*)")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        _set_scene(self, scene)
+    setMRMLScene = _set_scene
 
 
 @carried
 class qMRMLSliderWidget(ctkSliderWidget):
     quantity = prop("quantity", "QString", "")
 
-    def mrmlScene(self) -> Any:
-        return self.__dict__.get("_scene")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
-
-
-@carried
-class qMRMLSpinBox(ctkDoubleSpinBox):
-    quantity = prop("quantity", "QString", "")
-
-    def mrmlScene(self) -> Any:
-        return self.__dict__.get("_scene")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        self._scene = scene
+    mrmlScene, setMRMLScene = _scene, _keep_scene
 
 
 def _reread(self: Any) -> None:
@@ -90,7 +77,6 @@ def _reread(self: Any) -> None:
 class qMRMLNodeComboBox(QtWidgets.QWidget):
     currentNodeChanged = signal("currentNodeChanged(vtkMRMLNode*)", "currentNodeChanged(bool)")
     currentNodeIDChanged = signal("currentNodeIDChanged(QString)")
-    currentNodeRenamed = signal("currentNodeRenamed(QString)")
     nodeActivated = signal("nodeActivated(vtkMRMLNode*)")
     nodeAdded = signal("nodeAdded(vtkMRMLNode*)")
     nodeAddedByUser = signal("nodeAddedByUser(vtkMRMLNode*)")
@@ -221,11 +207,6 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
 
 @carried
-class qMRMLColorTableComboBox(qMRMLNodeComboBox):
-    pass
-
-
-@carried
 class qMRMLCheckableNodeComboBox(qMRMLNodeComboBox):
     checkedNodesChanged = signal("checkedNodesChanged()")
 
@@ -336,11 +317,7 @@ class qMRMLTableView(QtWidgets.QTableView):
         self._items = QtGui.QStandardItemModel()
         self.setModel(self._items)
 
-    def mrmlScene(self) -> Any:
-        return self.__dict__.get("_scene")
-
-    def setMRMLScene(self, scene: Any) -> None:
-        _set_scene(self, scene)
+    mrmlScene, setMRMLScene = _scene, _set_scene
 
     def mrmlTableNode(self) -> Any:
         return self._table

@@ -26,6 +26,9 @@ VARIABLE_ARGUMENTS = 0x04
 patched: set[type] = set()
 loading_ui = False
 links: dict[int, list[tuple[str, Any, Any]]] = {}
+# Connections of destroyed objects: freed by reset(), not in the midst of a C++ destructor, where a slot's last
+# reference may hold further objects that are being destroyed.
+buried: list[tuple[str, Any, Any]] = []
 
 
 def text_of(data: Any) -> str:
@@ -161,7 +164,7 @@ def connect(obj: Any, signature: str, *target: Any) -> bool:
     key = _key(obj)
     if key not in links:
         links[key] = []
-        QT_CONNECT(obj, QtCore.SIGNAL("destroyed(QObject*)"), lambda *_: links.pop(key, None))
+        QT_CONNECT(obj, QtCore.SIGNAL("destroyed(QObject*)"), lambda *_: buried.extend(links.pop(key, ())))
     if not _own_signal(obj, signature):
         QT_CONNECT(obj, QtCore.SIGNAL(signature), slot)
     links[key].append((signature, function, slot))
