@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +21,19 @@ from ctrestoration.implants.generator import generate_case  # noqa: E402
 from ctrestoration.io.pairs import DamagedPairError, PairReader, verify_pairs, write_shard  # noqa: E402
 from ctrestoration.jobs.durable import sha256_of  # noqa: E402
 from ctrestoration.physics.materials import material  # noqa: E402
+from ctrestoration.training import cases  # noqa: E402
 from ctrestoration.training.cases import phantom_patient  # noqa: E402
 from ctrestoration.training.dataset import BuildSettings, build_dataset, split_patients  # noqa: E402
 
 SMALL = BuildSettings(phantoms=3, cases=2, slices=1, size=32, pixel_mm=10.0, seed=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def phantoms_made_once() -> Iterator[None]:
+    """The same few phantoms come again and again here; phantoms have tests of their own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "_phantom_spine", cache(cases._phantom_spine))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +60,11 @@ def test_pairs_show_metal_and_what_lies_under_it(built: Path) -> None:
 
 def test_the_manifest_says_what_is_in_every_pair(built: Path) -> None:
     manifest = json.loads((built / "manifest.json").read_text())
-    cases = [
+    described = [
         (shard, case) for split in manifest["splits"].values() for shard in split["shards"] for case in shard["cases"]
     ]
-    assert len(cases) == SMALL.patients * SMALL.cases
-    assert len({case["seed"] for _, case in cases}) == len(cases)
+    assert len(described) == SMALL.patients * SMALL.cases
+    assert len({case["seed"] for _, case in described}) == len(described)
     shard, case = manifest["splits"]["train"]["shards"][0], manifest["splits"]["train"]["shards"][0]["cases"][0]
     patient = phantom_patient(int(case["patient"].removeprefix("phantom-")), SMALL.size, SMALL.pixel_mm)
     again = generate_case(patient.volume, case["seed"], spine=patient.spine, kind=case["kind"])
