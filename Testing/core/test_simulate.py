@@ -12,7 +12,7 @@ from ctrestoration.correct.interpolation import interpolate_trace
 from ctrestoration.errors import Cancelled, InputError
 from ctrestoration.physics.fbp import fbp
 from ctrestoration.physics.materials import Material, material, material_names, mixture
-from ctrestoration.physics.noise import detected
+from ctrestoration.physics.noise import detected, poisson
 from ctrestoration.physics.polychromatic import polychromatic, water_correction
 from ctrestoration.physics.spectra import spectrum, spectrum_names
 from ctrestoration.physics.tissues import tissues
@@ -129,6 +129,24 @@ def test_noise_has_the_variance_of_counts() -> None:
     assert noisy.var() == pytest.approx(np.exp(3.0) / 4096.0, rel=0.02)
     assert np.array_equal(noisy, detected(ideal, 4096.0, 0.0, (1, 2)))
     assert not np.array_equal(noisy, detected(ideal, 4096.0, 0.0, (1, 3)))
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3, 4.0, 49.9, 50.1, 700.0, 2e7])
+def test_counts_are_quantiles_of_the_poisson_distribution(mean) -> None:
+    from scipy.stats import norm
+    from scipy.stats import poisson as exact
+
+    counts = poisson(np.full(20000, mean), np.random.default_rng(5))
+    expected = exact.ppf(norm.cdf(np.random.default_rng(5).standard_normal(20000)), mean) if mean else np.zeros(20000)
+    assert (counts != np.maximum(expected, 0)).mean() < 2e-3
+    assert np.abs(counts - np.maximum(expected, 0)).max() <= 1
+
+
+def test_nearly_equal_expectations_get_nearly_equal_noise() -> None:
+    mean = np.random.default_rng(1).uniform(0.0, 3000.0, 20000)
+    first, second = (poisson(mean * scale, np.random.default_rng(2)) for scale in (1.0, 1.0 + 1e-7))
+    assert (first != second).mean() < 1e-3
+    assert np.abs(first - second).max() <= 1
 
 
 def test_metal_leaves_other_slices_and_untouched_rays_alone(patient, bolt) -> None:

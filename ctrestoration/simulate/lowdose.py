@@ -19,6 +19,7 @@ from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
 from ctrestoration.physics.fbp import fbp
 from ctrestoration.physics.geometry import ImageGrid, ParallelBeam
+from ctrestoration.physics.noise import poisson
 from ctrestoration.physics.projector import Projector
 from ctrestoration.volume import Volume
 
@@ -159,7 +160,7 @@ class _Scan:
         fine = mu if self.factor == 1 else zoom(mu, self.factor, order=1, mode="nearest", grid_mode=True)
         ideal = self.projector.forward(fine.astype(np.float32)).astype(np.float64)
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(key))))
-        counts = np.maximum(random.poisson(self.photons * np.exp(-ideal)), ZERO_COUNT)
+        counts = np.maximum(poisson(self.photons * np.exp(-ideal), random), ZERO_COUNT)
         return (-np.log(counts / self.photons)).astype(np.float32)
 
 
