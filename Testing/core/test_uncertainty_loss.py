@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: losses are not tested")
@@ -109,27 +112,27 @@ def test_snapshots_leave_the_network_alone_and_need_two_epochs() -> None:
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 
-def test_a_monai_network_taken_as_it_is_learns_with_it() -> None:
+def test_the_lines_of_the_documentation_train_a_network_taken_as_it_is() -> None:
     nets = pytest.importorskip("monai.networks.nets", reason="MONAI is not installed")
+    text = (Path(__file__).parents[2] / "docs" / "uncertainty-loss.md").read_text(encoding="utf-8")
+    code = text.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) < 10
     torch.manual_seed(0)
-    network = nets.BasicUNet(spatial_dims=2, in_channels=1, out_channels=1, features=(4, 4, 8, 8, 8, 4))
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(3)
-    target = torch.zeros(4, 1, 32, 32)
-    target[..., 8:24, 8:24] = 1.0
-    x = target + 0.3 * torch.randn(target.shape, generator=generator)
+    y = torch.zeros(4, 1, 32, 32)
+    y[..., 8:24, 8:24] = 1.0
+    x = y + 0.3 * torch.randn(y.shape, generator=generator)
+    losses: list[float] = []
+    optimizers: dict[int, torch.optim.Optimizer] = {}
 
-    def train(loss_of: object) -> float:
+    def train(network: torch.nn.Module, loss_of: Callable[..., torch.Tensor]) -> None:
+        optimizer = optimizers.setdefault(id(network), torch.optim.Adam(network.parameters(), lr=3e-3))
         optimizer.zero_grad()
-        loss = loss_of(network(x)).mean()  # type: ignore[operator]
+        loss = loss_of(network(x), x, y)
         loss.backward()
         optimizer.step()
-        return float(loss.detach())
+        losses.append(float(loss.detach()))
 
-    snapshots = Snapshots(network)
-    for _ in range(3):
-        train(lambda y: torch.sqrt(((y - target) ** 2).mean()))
-        snapshots.take()
-    u = snapshots.uncertainty(x)
-    losses = [train(lambda y: weighted_rmse(y, target, pixel_weights(u))) for _ in range(25)]
-    assert losses[-1] < 0.8 * losses[0]
+    exec(code, {"BasicUNet": nets.BasicUNet, "train": train})  # noqa: S102 - the documentation's own lines
+    assert len(losses) == 25
+    assert losses[-1] < 0.8 * losses[5]
