@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import sys
 import time
@@ -28,6 +29,13 @@ from PySide6 import QtCore  # noqa: E402
 
 # What Qt says of mistakes in widgets and connections; other messages come from the platform without a screen.
 COMPLAINTS = ("QObject", "QLayout", "QWidget", "QProcess: Destroyed", "QMetaObject", "QTimer", "QBasicTimer")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """VTK took over the signals of crashes, in silence: give them back, so that a crash shows where it was."""
+    from _pytest.faulthandler import fault_handler_stderr_fd_key
+
+    faulthandler.enable(file=session.config.stash.get(fault_handler_stderr_fd_key, 2))
 
 
 @pytest.fixture(autouse=True)
