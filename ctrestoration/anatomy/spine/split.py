@@ -19,6 +19,7 @@ _FRONT_MM, _BACK_MM = 58.0, 62.0  # of the region of interest, from the canal
 _SIDE_MM = 52.0
 _HALF = 0.42  # of the cortex's height; a little under one half, because thin cortex does not reach its full height
 _MARROW_MM2 = 70.0  # larger holes behind the bodies are the canal
+_GAP_MM, _MARROW_SHARE = 2.6, 0.75  # marrow between two cortices: at most twice as far apart, and no soft tissue
 _MIN_PIECE_MM = 13.0  # a piece of spine at the volume's end shorter than this is no vertebra of its own
 
 
@@ -110,6 +111,7 @@ def bone_mask(
     from scipy import ndimage
 
     size = [2 * max(1, round(3.0 / value)) + 1 for value in (spacing[1], spacing[0])]
+    gap = _disk(_GAP_MM, spacing)
     bone = np.empty(hu.shape, dtype=bool)
     for index, plane in enumerate(hu):
         peak = ndimage.maximum_filter(plane, size=size)
@@ -117,8 +119,19 @@ def bone_mask(
         closed = ndimage.binary_closing(shell)
         holes, count = ndimage.label(ndimage.binary_fill_holes(closed) & ~shell)
         area = np.bincount(holes.ravel(), minlength=count + 1) * spacing[0] * spacing[1]
-        bone[index] = shell | ((holes > 0) & (front[index] | (area < _MARROW_MM2)[holes]))
+        whole = shell | ((holes > 0) & (front[index] | (area < _MARROW_MM2)[holes]))
+        # The marrow of a pedicle is open toward the body, so that no shell encloses it.
+        wide = np.pad(whole, gap.shape[0])
+        inner = tuple(slice(gap.shape[0], -gap.shape[0]) for _ in range(2))
+        between = ndimage.binary_closing(wide, gap)[inner] & (plane > _MARROW_SHARE * threshold)
+        bone[index] = whole | between
     return bone
+
+
+def _disk(radius_mm: float, spacing: tuple[float, float, float]) -> NDArray[np.bool_]:
+    reach = int(radius_mm / min(spacing[0], spacing[1]))
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    return np.asarray((y * spacing[1]) ** 2 + (x * spacing[0]) ** 2 <= radius_mm**2)
 
 
 def _rivals(pieces: list[Piece]) -> list[Piece]:
