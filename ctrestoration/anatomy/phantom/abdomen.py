@@ -151,24 +151,36 @@ def _kidney(trunk: Trunk, size: float, side: int) -> Shape:
 
 def _paint_kidney(canvas: Canvas, trunk: Trunk, patient: Patient, side: int, name: str, noise: SolidNoise) -> None:
     center, turn = _kidney_frame(trunk, side)
-    kidney = _kidney(trunk, patient.bone_scale, side)
-    hilum = ellipsoid(center + turn @ np.array([-side * 22.0, -6, 0]), (15, 10, 24), turn)
+    # Fetal lobes dent the surface; fat and calyces reach between the pyramids.
+    kidney = _wavy(_kidney(trunk, patient.bone_scale, side), noise, 1.5, 13.0)
+    hilum = _wavy(ellipsoid(center + turn @ np.array([-side * 24.0, -6, 0]), (12, 8, 15), turn), noise, 1.5, 6.0)
+    solid = kidney.minus(hilum)
     bright = patient.contrast
-    canvas.paint(kidney.minus(hilum), 172.0 if bright else 33.0, NAME_ID[f"kidney_{name}"])
+    canvas.paint(solid, 172.0 if bright else 33.0, NAME_ID[f"kidney_{name}"])
     if bright:  # medulla is darker than cortex in the portal venous phase
-        canvas.paint(kidney.minus(hilum, gap=2.0).grown(-7.0), _medulla(noise), NAME_ID[f"kidney_{name}"])
-    sinus = ellipsoid(center + turn @ np.array([-side * 9.0, -2, 0]), (11, 10, 30), turn)
-    canvas.paint(sinus, -82.0)
-    pelvis = tube(np.array([center, center + turn @ np.array([-side * 20.0, -6, -4])]), [4.5, 5.5])
+        canvas.paint(kidney.minus(hilum, gap=2.0).grown(-6.0), _medulla(noise), NAME_ID[f"kidney_{name}"])
+    sinus = ellipsoid(center + turn @ np.array([-side * 12.0, -3, 0]), (9, 7, 25), turn)
+    canvas.paint(_wavy(sinus, noise, 3.0, 5.5), -82.0)
+    pelvis = tube(np.array([center, center + turn @ np.array([-side * 20.0, -6, -4])]), [3.2, 4.5])
     canvas.paint(pelvis, 14.0)
     down = center + turn @ np.array([-side * 24.0, -6, -10])
     ureter = [down, trunk.at_spine(side * 38, -20, -10), trunk.at_spine(side * 36, -32, -60)]
     canvas.paint(tube(np.array(ureter), 2.2), 25.0)
 
 
+def _wavy(shape: Shape, noise: SolidNoise, height_mm: float, scale_mm: float) -> Shape:
+    """The shape with its surface moved in and out by noise of this standard deviation and grain."""
+
+    def distance(x: Array, y: Array, z: Array) -> Array:
+        x, y, z = np.broadcast_arrays(x, y, z)
+        return shape.distance(x, y, z) + np.float32(height_mm) * noise(x, y, z, scale_mm)
+
+    return Shape(distance, shape.low - 2 * height_mm, shape.high + 2 * height_mm)
+
+
 def _medulla(noise: SolidNoise) -> Any:
     def value(box: Box, mask: NDArray[np.bool_], d: Array) -> Array:
-        return 138 + 20 * np.tanh(2 * noise(*box.masked(mask), 6.0))
+        return 143 + 24 * np.tanh(3 * noise(*box.masked(mask), 6.5))
 
     return value
 
