@@ -16,7 +16,7 @@ import numpy as np
 from matplotlib.colors import ListedColormap
 
 from ctrestoration.evaluate.scene3d import render_construct
-from ctrestoration.implants import load_plan, place
+from ctrestoration.implants import load_plan, parts_of, place
 from ctrestoration.io.images import read_volume
 from ctrestoration.io.labels import read_labels
 
@@ -63,7 +63,7 @@ def main() -> int:
             cell.set_ylim(rows if origin == "lower" else rows[::-1])
     figure.tight_layout(pad=0.3)
     figure.savefig(out / "instrumentation_story.png", dpi=90, facecolor="black")
-    picture = render_construct(bone > 0, metal, ct.grid, size=(760, 620))
+    picture = render_construct(bone > 0, [part.mesh for part in parts_of(plan)], ct.grid, size=(760, 620))
     plt.imsave(out / "instrumentation_construct.png", picture)
     return 0
 

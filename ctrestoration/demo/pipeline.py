@@ -101,7 +101,7 @@ def run(
         story = Story(
             anatomy,
             plan,
-            _picture(anatomy, implants),
+            _picture(anatomy, plan),
             simulation,
             restorations,
             titles,
@@ -171,14 +171,14 @@ def _instrument(anatomy: Anatomy, control: Control) -> tuple[Plan, Implants]:
     return plan, implants
 
 
-def _picture(anatomy: Anatomy, implants: Implants) -> NDArray[np.uint8] | None:
+def _picture(anatomy: Anatomy, plan: Plan) -> NDArray[np.uint8] | None:
     """The construct in 3D; None, with a note, where this machine cannot draw it."""
     from ctrestoration.evaluate.scene3d import render_construct
+    from ctrestoration.implants import parts_of
 
     bone = np.isin(anatomy.spine.labels.array, [level.label for level in anatomy.spine.levels])
-    metal = sum(implants.values(), np.zeros(bone.shape, dtype=np.float32))
     try:
-        return render_construct(bone, metal, anatomy.volume.grid)
+        return render_construct(bone, [part.mesh for part in parts_of(plan)], anatomy.volume.grid)
     except MissingDependencyError as error:
         warnings.warn(f"{error} The report is written without the 3D picture.", CTRestorationWarning, 2)
         return None

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,18 +11,25 @@ from numpy.typing import NDArray
 from ctrestoration.errors import MissingDependencyError
 from ctrestoration.volume import Grid
 
+if TYPE_CHECKING:
+    from ctrestoration.implants.mesh import Mesh
+
 _BONE, _METAL = (0.90, 0.84, 0.70), (0.62, 0.70, 0.80)
 _BACKGROUND = (0.063, 0.071, 0.078)
 
 
 def render_construct(
-    bone: NDArray[np.bool_], metal: NDArray[np.float32], grid: Grid, size: tuple[int, int] = (640, 640)
+    bone: NDArray[np.bool_],
+    metal: NDArray[np.float32] | Sequence[Mesh],
+    grid: Grid,
+    size: tuple[int, int] = (640, 640),
 ) -> NDArray[np.uint8]:
     """Metal in see-through bone, seen from behind, above and the patient's left.
 
     Args:
         bone: bool [z, y, x].
-        metal: fraction 0..1 [z, y, x].
+        metal: the implants' surfaces in LPS mm, which show threads and heads as they are; or, where only voxels are
+            known, their fraction 0..1 [z, y, x].
         grid: where the voxels lie.
         size: (width, height) of the picture in pixels.
 
@@ -45,7 +53,11 @@ def render_construct(
     renderer = vtkRenderer()
     renderer.SetBackground(*_BACKGROUND)
     renderer.AddActor(_surface(gaussian_filter(bone.astype(np.float32), 0.7), grid, _BONE, opacity=0.45))
-    renderer.AddActor(_surface(metal, grid, _METAL, opacity=1.0))
+    if isinstance(metal, np.ndarray):
+        renderer.AddActor(_surface(metal, grid, _METAL, opacity=1.0))
+    else:
+        for mesh in metal:
+            renderer.AddActor(_solid(mesh, _METAL))
     renderer.SetUseDepthPeeling(True)
     renderer.SetMaximumNumberOfPeels(6)
     camera = renderer.GetActiveCamera()
@@ -79,7 +91,6 @@ def _surface(values: NDArray[np.float32], grid: Grid, color: tuple[float, float,
     from vtkmodules.vtkCommonDataModel import vtkImageData
     from vtkmodules.vtkCommonMath import vtkMatrix4x4
     from vtkmodules.vtkFiltersCore import vtkFlyingEdges3D, vtkPolyDataNormals, vtkWindowedSincPolyDataFilter
-    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper
 
     image = vtkImageData()
     image.SetDimensions(*values.shape[::-1])
@@ -93,16 +104,36 @@ def _surface(values: NDArray[np.float32], grid: Grid, color: tuple[float, float,
     smooth.SetPassBand(0.1)
     normals = vtkPolyDataNormals()
     normals.SetInputConnection(smooth.GetOutputPort())
-    mapper = vtkPolyDataMapper()
-    mapper.SetInputConnection(normals.GetOutputPort())
-    mapper.ScalarVisibilityOff()
-    actor = vtkActor()
-    actor.SetMapper(mapper)
+    actor = _actor(normals, color, opacity)
     matrix = vtkMatrix4x4()
     matrix.DeepCopy(grid.affine.ravel().tolist())
     actor.SetUserMatrix(matrix)
+    return actor
+
+
+def _solid(mesh: Mesh, color: tuple[float, float, float]) -> Any:
+    """An actor of a closed mesh; edges sharper than 40 degrees stay sharp."""
+    from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
+
+    from ctrestoration.implants.mesh import to_vtk
+
+    normals = vtkPolyDataNormals()
+    normals.SetInputData(to_vtk(mesh))
+    normals.SetFeatureAngle(40.0)
+    return _actor(normals, color, opacity=1.0)
+
+
+def _actor(source: Any, color: tuple[float, float, float], opacity: float) -> Any:
+    from vtkmodules.vtkRenderingCore import vtkActor, vtkPolyDataMapper
+
+    mapper = vtkPolyDataMapper()
+    mapper.SetInputConnection(source.GetOutputPort())
+    mapper.ScalarVisibilityOff()
+    actor = vtkActor()
+    actor.SetMapper(mapper)
     look = actor.GetProperty()
     look.SetColor(*color)
     look.SetOpacity(opacity)
     look.SetSpecular(0.3)
+    look.SetSpecularPower(20.0)
     return actor
