@@ -340,6 +340,32 @@ def test_levels_are_expanded():
         expand_levels("Q1")
 
 
+def test_masks_alone_can_be_planned_on(tmp_path: Path, capsys: pytest.CaptureFixture):
+    from ctrestoration.io.images import write_labels
+
+    masks, plan = str(tmp_path / "masks.nii.gz"), str(tmp_path / "plan.json")
+    labels = spine()
+    write_labels(labels, masks)
+    assert main(["implants", "plan", masks, plan, "--levels", "L3"]) == 0
+    assert {screw.level for screw in load_plan(plan).screws} == {"L3"}
+    capsys.readouterr()
+    assert main(["implants", "plan", masks, plan, "--spine", masks, "--points", masks]) == 2
+    assert "choose one of them" in capsys.readouterr().err
+
+
+def test_a_construct_is_drawn_from_its_meshes():
+    pytest.importorskip("vtkmodules.vtkRenderingOpenGL2")
+    from ctrestoration.evaluate.scene3d import render_construct
+
+    bone = np.zeros(GRID.shape, dtype=bool)
+    bone[10:30, 30:60, 30:60] = True
+    meshes = [part.mesh for part in parts_of(CONSTRUCT)]
+    bare, shown = (render_construct(bone, metal, GRID, size=(160, 160)) for metal in ([], meshes))
+    assert shown.shape == (160, 160, 3)
+    bluish = [(image[..., 2].astype(int) - image[..., 0] > 20).mean() for image in (bare, shown)]
+    assert bluish[0] < 0.01 < bluish[1]
+
+
 def test_the_commands_plan_place_and_list(tmp_path: Path, capsys: pytest.CaptureFixture):
     pytest.importorskip("SimpleITK")
     from ctrestoration.io.images import write_labels, write_volume

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ctrestoration.anatomy.spine import SpineSegmentation
+    from ctrestoration.control import Control
 
 COMMAND = "implants plan"
 HELP = "plan pedicle screws and rods on segmented vertebrae, as a JSON file that can be read and edited"
@@ -30,23 +35,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Plan and write."""
-    from ctrestoration.anatomy.spine import load_points, segment_spine
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.errors import InputError
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.implants.plan import save_plan, to_json
     from ctrestoration.implants.planner import plan_screws
-    from ctrestoration.io.images import read_volume
-    from ctrestoration.io.labels import read_labels
 
     if not arguments.output.lower().endswith(".json"):
         raise InputError(f"{arguments.output}: a plan is a .json file.")
     refuse_overwrite(arguments.output, arguments.input, arguments.spine, arguments.points)
     control = terminal_control()
-    volume = read_volume(arguments.input)
-    points = load_points(arguments.points) if arguments.points else None
-    labels = read_labels(arguments.spine, volume.grid) if arguments.spine else None
-    spine = segment_spine(volume, labels=labels, points=points, control=control.part(0.0, 0.5))
+    if arguments.spine and arguments.points:
+        raise InputError("--spine and --points are two ways to say where the vertebrae are: choose one of them.")
+    spine = _spine(arguments, control.part(0.0, 0.5))
     chosen = None if arguments.levels is None else expand_levels(arguments.levels)
     plan = plan_screws(
         spine, levels=chosen, mode=arguments.mode, rods=not arguments.no_rods, control=control.part(0.5, 1.0)
@@ -65,6 +66,30 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"! {warning}")
     print(f"wrote {arguments.output}: {len(plan.screws)} screws, {len(plan.rods)} rods; research use only")
     return 0
+
+
+def _spine(arguments: argparse.Namespace, control: Control) -> SpineSegmentation:
+    """The vertebrae, in the way that was asked for."""
+    from ctrestoration.anatomy.spine import load_points, segment_spine
+    from ctrestoration.anatomy.spine.from_labels import segment_from_labels
+    from ctrestoration.errors import InputError
+    from ctrestoration.io.images import read_volume
+    from ctrestoration.io.labels import read_labels
+
+    points = load_points(arguments.points) if arguments.points else None
+    try:
+        volume = read_volume(arguments.input)
+    except InputError:
+        if arguments.spine or arguments.points:
+            raise
+        try:  # masks hold no HU
+            masks = read_labels(arguments.input)
+            return segment_from_labels(masks.grid, masks, control=control)
+        except InputError:
+            pass
+        raise
+    labels = read_labels(arguments.spine, volume.grid) if arguments.spine else None
+    return segment_spine(volume, labels=labels, points=points, control=control)
 
 
 def expand_levels(text: str) -> list[str]:

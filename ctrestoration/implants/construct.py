@@ -90,8 +90,6 @@ def loosening(plan: Plan, grid: Grid) -> NDArray[np.float32]:
         if screw.loosening_mm > 0:
             entry, target = np.asarray(screw.entry, dtype=np.float64), np.asarray(screw.target, dtype=np.float64)
             radius = screw.diameter_mm / 2 + screw.loosening_mm
-            entry, target = np.asarray(screw.entry, dtype=np.float64), np.asarray(screw.target, dtype=np.float64)
-            radius = screw.diameter_mm / 2 + screw.loosening_mm
             sleeve = lathe([(0.0, radius), (screw.length_mm, radius)])
             add(out, voxelize(sleeve.moved(frame_along(entry - target), target), grid))
     metal = place(plan, grid)

@@ -190,8 +190,8 @@ def load_plan(path: str | Path) -> Plan:
 def require_patient(plan: Plan, grid: Grid, what: str = "the CT") -> None:
     """Refuse a plan that was made on another CT.
 
-    A crop, resampling or re-export of the same scan is let through where it covers every screw: what must not happen
-    is one patient's plan on another patient, whose scans hardly ever share a frame.
+    Scans of two patients hardly ever share size and position. Neither do a crop or a resampling of one scan: there, a
+    person who knows that both share one frame of reference takes "patient" out of the plan.
 
     Raises:
         InputError: the scan is another one.

@@ -104,6 +104,10 @@ def plan_with_views(
     if not chosen:
         raise InputError(f"{segmentation.labels.name} holds no complete vertebra to put screws into.")
     planner = _Planner(segmentation, mode)
+    if segmentation.method in ("fallback", "points"):
+        planner.warnings.append(
+            "Planned on bone found by threshold and shape: grades are no better than that; check the screws on the CT."
+        )
     screws: list[Screw] = []
     for name in control.part(0.1, 0.95).track(chosen, "Planning screws"):
         screws.extend(planner.level(found[name]))
