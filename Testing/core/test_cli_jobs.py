@@ -170,6 +170,16 @@ def test_scanning_a_part_gives_the_whole_scans_voxels(scans) -> None:
     settings = json.loads((scans[1] / "settings.json").read_text(encoding="utf-8"))
     assert settings["slices"] == [1, 2]
     assert (settings["metal_edge"], settings["fbp_window"]) == (2.0, "hann")
+    masks = [read_labels(folder / "metal.seg.nrrd", image.grid) for folder, image in zip(scans, (whole, part))]
+    assert masks[0].names == {1: "metal"}
+    assert masks[1].array.any()
+    np.testing.assert_array_equal(masks[1].array, masks[0].array[1:3])
+
+
+def test_a_part_without_metal_is_refused(bolt, tmp_path: Path, capsys) -> None:
+    words = ("simulate", "metal", str(bolt[0]), "--mask", str(bolt[1]), "--out", str(tmp_path / "s"))
+    assert "no metal into slices 0 to 0" in refused(capsys, *words, "--slices", "0", "0")
+    assert not (tmp_path / "s").exists()
 
 
 def test_correcting_a_part_leaves_the_other_slices_bit_for_bit(scans, tmp_path: Path, capsys) -> None:

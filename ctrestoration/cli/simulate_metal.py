@@ -69,10 +69,10 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import atomic_folder, check_writable, write_json
-    from ctrestoration.io.images import write_volume
+    from ctrestoration.io.images import write_labels, write_volume
     from ctrestoration.physics.materials import material
     from ctrestoration.simulate.metal import simulate_metal
-    from ctrestoration.volume import axial_part
+    from ctrestoration.volume import LabelMap, axial_part
 
     if arguments.plan and arguments.material:
         raise InputError("--material cannot be given with --plan, which names the material of every part.")
@@ -87,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         where = axial_part(volume.grid, *arguments.slices)
         volume = volume.part(where)
         implants = {name: fraction[where] for name, fraction in implants.items()}
+        _check_metal(arguments, implants, f"slices {first} to {arguments.slices[1]} of {arguments.input}")
     advanced = {name: getattr(arguments, name) for name in (*_ADVANCED, "fbp_mode", "fbp_window")}
     simulation = simulate_metal(
         volume,
@@ -106,11 +107,14 @@ def run(arguments: argparse.Namespace) -> int:
         write_volume(simulation.acquisition.image.in_order_of(volume.grid), folder / "input.nii.gz")
         write_volume(simulation.reference.in_order_of(volume.grid), folder / "reference.nii.gz")
         simulation.acquisition.save(folder / "acquisition.npz")
+        metal = simulation.reference.replaced(simulation.acquisition.metal).in_order_of(volume.grid).array > 0
+        write_labels(LabelMap(metal, volume.grid, {1: "metal"}), folder / "metal.seg.nrrd")
         write_json(folder / "settings.json", simulation.settings)
     if arguments.json:
         print_json(simulation.settings)
     else:
-        print(f"wrote {out}: input.nii.gz (with metal), reference.nii.gz (without), acquisition.npz, settings.json")
+        files = "input.nii.gz (with metal), reference.nii.gz (without), metal.seg.nrrd, acquisition.npz, settings.json"
+        print(f"wrote {out}: {files}")
     return 0
 
 
@@ -122,7 +126,10 @@ def _implants(arguments: argparse.Namespace, volume: Volume) -> dict[str, NDArra
         implants = place(load_plan(arguments.plan), volume.grid)
     else:
         implants = {arguments.material or "titanium": read_fraction(arguments.mask, volume.grid)}
-    if not any((fraction > 0).any() for fraction in implants.values()):
-        source = arguments.plan or arguments.mask
-        raise InputError(f"{source} puts no metal into {arguments.input}: nothing to simulate.")
+    _check_metal(arguments, implants, arguments.input)
     return implants
+
+
+def _check_metal(arguments: argparse.Namespace, implants: dict[str, NDArray[np.float32]], place: str) -> None:
+    if not any((fraction > 0).any() for fraction in implants.values()):
+        raise InputError(f"{arguments.plan or arguments.mask} puts no metal into {place}: nothing to simulate.")
