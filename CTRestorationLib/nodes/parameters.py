@@ -8,7 +8,7 @@ the wrapper would warn of them at every start.
 import enum
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
+from slicer import vtkMRMLMarkupsLineNode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.parameterNodeWrapper import Default, WithinRange, parameterNodeWrapper
 
 
@@ -53,6 +53,33 @@ class ScatterProfile(enum.Enum):
         return {"ROBOT": "Robot: 92 % grade A", "FREEHAND": "Freehand: 80 % grade A"}[self.name]
 
 
+class MetalSource(enum.Enum):
+    """What metal is put into the CT; the value is the command line's option."""
+
+    PLAN = "plan"
+    SEGMENT = "mask"
+
+    def label(self) -> str:
+        """What the combo box shows."""
+        return {"PLAN": "Screws and implants of step 2", "SEGMENT": "A segment"}[self.name]
+
+
+class ComparisonOverlay(enum.Enum):
+    """What lies over the images that are compared."""
+
+    NONE = "none"
+    DIFFERENCE = "difference"
+    UNCERTAINTY = "uncertainty"
+
+    def label(self) -> str:
+        """What the combo box shows."""
+        return {
+            "NONE": "Nothing",
+            "DIFFERENCE": "Difference from the reference",
+            "UNCERTAINTY": "Uncertainty of the method",
+        }[self.name]
+
+
 @parameterNodeWrapper
 class MARInpaintParameters:
     """The choices of the five steps.
@@ -74,6 +101,31 @@ class MARInpaintParameters:
     levels - checked levels, joined by commas.
     planningMode, planRods - options of the planner.
     scatterProfile, scatterSeed - how screws are scattered; the same seed gives the same screws.
+
+    Simulate
+    simulateMetal - what metal is put into the CT; a segment's is metalSegment of metalSegmentation.
+    simulateMaterial - of a segment; a name of `ctrestoration.physics.materials`.
+    simulatePreset, simulateSpectrum - names of `ctrestoration.physics.presets` and `.spectra`.
+    simulateMegaphotons - million photons a detector bin without patient; 0: no noise.
+    simulateMetalEdge, simulateScatter, simulateScatterRatio, simulateElectronicNoise, simulateFbpMode ("": the
+    preset's), simulateFbpWindow, simulateSeed - as `ctrestoration.simulate.metal.MetalSettings`.
+    simulatePart, simulateFirst, simulateLast - True scans these axial slices only, counted from 0 at the feet.
+    simulatedVolume, simulatedReference - the latest result, with and without metal.
+
+    Correct
+    correctVolume - what is corrected; None is the input.
+    correctMethod - a name of `ctrestoration.registry`.
+    correctFromAcquisition - True uses the sinograms that the volume was simulated with, where it has any.
+    correctDevice - "auto", "cpu" or "cuda".
+    correctPart, correctFirst, correctLast - as for Simulate.
+
+    Compare
+    compareReference - what the others are held against.
+    compareLow, compareHigh - the window of the views, HU.
+    compareOverlay, compareOpacity - what lies over the images, and how dense.
+    compareLine - along which profiles are drawn.
+    measureLow, measureHigh - the window of PSNR and SSIM, HU.
+    measureMetal - True leaves metalSegment out of every number.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode | None
@@ -94,6 +146,42 @@ class MARInpaintParameters:
     planRods: bool = True
     scatterProfile: ScatterProfile = ScatterProfile.FREEHAND
     scatterSeed: Annotated[int, WithinRange(0, 999999), Default(1)]
+
+    simulateMetal: MetalSource = MetalSource.PLAN
+    simulateMaterial: str = "titanium"
+    simulatePreset: str = "clinical"
+    simulateSpectrum: str = "adn-120"
+    simulateMegaphotons: Annotated[float, WithinRange(0.0, 1000000.0), Default(20.0)]
+    simulateMetalEdge: Annotated[float, WithinRange(1.0, 100.0), Default(4.0)]
+    simulateScatter: Annotated[float, WithinRange(0.0, 1000000000.0), Default(20.0)]
+    simulateScatterRatio: Annotated[float, WithinRange(0.0, 10.0), Default(0.0)]
+    simulateElectronicNoise: Annotated[float, WithinRange(0.0, 1000000.0), Default(0.0)]
+    simulateFbpMode: str = ""
+    simulateFbpWindow: str = "ram-lak"
+    simulateSeed: Annotated[int, WithinRange(0, 999999), Default(0)]
+    simulatePart: bool = False
+    simulateFirst: Annotated[int, WithinRange(0, 9999), Default(0)]
+    simulateLast: Annotated[int, WithinRange(0, 9999), Default(0)]
+    simulatedVolume: vtkMRMLScalarVolumeNode | None
+    simulatedReference: vtkMRMLScalarVolumeNode | None
+
+    correctVolume: vtkMRMLScalarVolumeNode | None
+    correctMethod: str = "nmar"
+    correctFromAcquisition: bool = True
+    correctDevice: str = "auto"
+    correctPart: bool = False
+    correctFirst: Annotated[int, WithinRange(0, 9999), Default(0)]
+    correctLast: Annotated[int, WithinRange(0, 9999), Default(0)]
+
+    compareReference: vtkMRMLScalarVolumeNode | None
+    compareLow: Annotated[float, WithinRange(-10000.0, 32000.0), Default(-160.0)]
+    compareHigh: Annotated[float, WithinRange(-10000.0, 32000.0), Default(240.0)]
+    compareOverlay: ComparisonOverlay = ComparisonOverlay.NONE
+    compareOpacity: Annotated[float, WithinRange(0.0, 1.0), Default(0.5)]
+    compareLine: vtkMRMLMarkupsLineNode | None
+    measureLow: Annotated[float, WithinRange(-10000.0, 32000.0), Default(-1000.0)]
+    measureHigh: Annotated[float, WithinRange(-10000.0, 32000.0), Default(1604.0)]
+    measureMetal: bool = True
 
 
 def parametersOf(node):
