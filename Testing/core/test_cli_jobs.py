@@ -170,7 +170,9 @@ def test_scanning_a_part_gives_the_whole_scans_voxels(scans) -> None:
     settings = json.loads((scans[1] / "settings.json").read_text(encoding="utf-8"))
     assert settings["slices"] == [1, 2]
     assert (settings["metal_edge"], settings["fbp_window"]) == (2.0, "hann")
-    masks = [read_labels(folder / "metal.seg.nrrd", image.grid) for folder, image in zip(scans, (whole, part))]
+    masks = [
+        read_labels(folder / "metal.seg.nrrd", image.grid) for folder, image in zip(scans, (whole, part), strict=True)
+    ]
     assert masks[0].names == {1: "metal"}
     assert masks[1].array.any()
     np.testing.assert_array_equal(masks[1].array, masks[0].array[1:3])

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
         write_volume(simulation.reference.in_order_of(volume.grid), folder / "reference.nii.gz")
         simulation.acquisition.save(folder / "acquisition.npz")
         metal = simulation.reference.replaced(simulation.acquisition.metal).in_order_of(volume.grid).array > 0
-        write_labels(LabelMap(metal, volume.grid, {1: "metal"}), folder / "metal.seg.nrrd")
+        write_labels(LabelMap(metal.astype("uint16"), volume.grid, {1: "metal"}), folder / "metal.seg.nrrd")
         write_json(folder / "settings.json", simulation.settings)
     if arguments.json:
         print_json(simulation.settings)
