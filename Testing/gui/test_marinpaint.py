@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import qt
 import slicer
 from marinpaint_bench import addLabels, addVolume, phantom, reopen, wait, waitForJobs
 
@@ -222,3 +223,10 @@ def test_cleanup_ends_the_job_and_removes_files(widget: Any) -> None:
     widget.cleanup()
     wait(lambda: not runner.running)
     assert not folder.exists()
+
+
+def test_what_is_installed_is_looked_at_when_it_is_opened(widget: Any) -> None:
+    section = widget.shell.ui.environmentSection
+    assert section.findChild(qt.QWidget, "DependencyPage") is None
+    section.collapsed = False
+    assert section.findChild(qt.QTableWidget, "packageTable").rowCount > 3

@@ -111,6 +111,8 @@ class Shell:
                 self._tags.append((panel, parameters.connectGui(gui)))
             self._observer = parameters.AddObserver("ModifiedEvent", lambda _caller, _event: self.refresh())
             self.refresh()
+            for panel in self.panels.values():
+                panel.presenter.refresh()
 
     def initialize(self) -> None:
         """Bind to the scene's parameter node; the first volume is the input where none is chosen."""
