@@ -16,8 +16,8 @@ class LinePlacement:
     Args:
         scene: where the user clicks.
         name: shown beside the line while it is placed.
-        onPlaced: gets both points, LPS mm, once; the line is gone by then.
-        onLeft: called where the user leaves place mode (Escape) before the second point.
+        onPlaced: gets both points, LPS mm, once. Called from within the click: `stop` must come later.
+        onLeft: called where the user leaves place mode (Escape) before the second point; likewise.
     """
 
     def __init__(
@@ -60,9 +60,8 @@ class LinePlacement:
         for number in (0, 1):
             right, anterior, superior = self.line.GetNthControlPointPositionWorld(number)
             ends.append((round(-right, 3), round(-anterior, 3), round(superior, 3)))
-        onPlaced = self._onPlaced
-        self.stop()
-        onPlaced(*ends)
+        self._observers.removeAll()
+        self._onPlaced(*ends)
 
     def _modeChanged(self) -> None:
         interaction = self._singleton("vtkMRMLInteractionNode")

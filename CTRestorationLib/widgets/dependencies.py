@@ -90,7 +90,7 @@ class DependencyPage:
 
     def showError(self, sentence: str, detail: str) -> None:
         """What went wrong."""
-        slicer.util.errorDisplay(sentence, windowTitle="CTRestoration", detailedText=detail or None)
+        slicer.util.errorDisplay(sentence, windowTitle="CTRestoration", detailedText=detail)
 
     def copy(self, text: str) -> None:
         """To the clipboard."""

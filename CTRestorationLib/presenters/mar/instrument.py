@@ -155,14 +155,21 @@ class InstrumentPresenter(Construct):
         if self._placing is not None:
             self._stopPlacing()
         elif not self.editable():
-            self._placing = self.nodes.placeLine("Head, then tip", self._placed, self._stopPlacing)
+            self._placing = self.nodes.placeLine(
+                "Head, then tip", self._bothPlaced, lambda: self.session.later(self._stopPlacing)
+            )
             self.view.showPlacing(True)
+
+    def _bothPlaced(self, entry: tuple[float, float, float], tip: tuple[float, float, float]) -> None:
+        self.session.later(lambda: self._placed(entry, tip))
 
     def _placed(self, entry: tuple[float, float, float], tip: tuple[float, float, float]) -> None:
         """Both ends are there, LPS mm."""
         from ctrestoration.implants.catalogue import level_table
         from ctrestoration.implants.plan import Screw
 
+        if self._placing is None:
+            return  # the scene was closed, or the page left, since the click
         self._stopPlacing()
         screw = Screw("", "left", entry, tip, 6.5)
         if not _SHORTEST_MM <= screw.length_mm <= _LONGEST_MM:

@@ -210,6 +210,10 @@ class Session(FileSteps):
         """Add a line to the log."""
         self.logged.emit(line)
 
+    def later(self, work: Callable[[], None]) -> None:
+        """Do something at the next event: an observer must not remove the very node that called it."""
+        self._timer.singleShot(0, work)
+
     # Small computations of Python's own, in steps, beside whatever runs
 
     def inBackground(self, key: str, steps: Generator[Any, Any, None]) -> None:

@@ -60,7 +60,7 @@ class StepPanel:
     def showError(self, sentence: str, detail: str = "") -> None:
         """Tell the user what went wrong."""
         self.session.log(sentence)
-        slicer.util.errorDisplay(sentence, windowTitle="MARInpaint", detailedText=detail or None)
+        slicer.util.errorDisplay(sentence, windowTitle="MARInpaint", detailedText=detail)
 
     def guarded(self, work: Any, *arguments: Any) -> bool:
         """Do something small that may meet bad input: its sentence is shown, anything else is a defect and escapes."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -105,7 +106,10 @@ class PhantomMaker:
         self._onDone, self._volume = onDone, None
         if slicer.util.mainWindow() is not None:
             self._dialog = slicer.util.createProgressDialog(
-                windowTitle=_("Spine phantom"), labelText=_("Making the spine phantom"), maximum=100
+                windowTitle=_("Spine phantom"),
+                labelText=_("Making the spine phantom"),
+                maximum=100,
+                windowModality=qt.Qt.NonModal,
             )
             self._dialog.connect("canceled()", self.session.cancel)
         self.session.start(_("Spine phantom"), self._job)
@@ -146,7 +150,7 @@ class PhantomMaker:
             self._dialog.value = round(99 * fraction)
 
     def _failed(self, title: str, sentence: str, detail: str) -> None:
-        slicer.util.errorDisplay(f"{title}: {sentence}", detailedText=detail or None)
+        slicer.util.errorDisplay(f"{title}: {sentence}", detailedText=detail)
 
     def _ended(self, _title: str, _how: str) -> None:
         import shutil

@@ -169,7 +169,7 @@ class Shell:
         self.ui.cancelButton.enabled = bool(self.session.running)
 
     def _showFailure(self, title: str, sentence: str, detail: str) -> None:
-        slicer.util.errorDisplay(f"{title}: {sentence}", windowTitle="MARInpaint", detailedText=detail or None)
+        slicer.util.errorDisplay(f"{title}: {sentence}", windowTitle="MARInpaint", detailedText=detail)
 
     def _environmentOpened(self, collapsed: bool) -> None:
         """The page on what is installed is made when it is first looked at."""
