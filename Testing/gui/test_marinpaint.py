@@ -230,3 +230,31 @@ def test_what_is_installed_is_looked_at_when_it_is_opened(widget: Any) -> None:
     assert section.findChild(qt.QWidget, "DependencyPage") is None
     section.collapsed = False
     assert section.findChild(qt.QTableWidget, "packageTable").rowCount > 3
+
+
+def test_a_volume_of_one_slice(widget: Any) -> None:
+    from ctrestoration.volume import Grid, Volume
+    from CTRestorationLib.nodes import segmentations
+    from CTRestorationLib.nodes.mar import MarNodes
+
+    array = np.full((1, 40, 40), -1000, np.float32)
+    array[0, 5:35, 5:35] = 40
+    array[0, 18:22, 18:22] = 5000
+    grid = Grid.from_parts(array.shape, (3.0, 3.0, 3.0))
+    volume = MarNodes(slicer.mrmlScene).newVolume(Volume(array, grid), "one", (400.0, 40.0))
+    choose(widget, volume)
+    ui(widget).metalButton.click()
+    waitForJobs(widget)
+    state = parameters(widget)
+    assert segmentations.maskFromSegment(state.metalSegmentation, state.metalSegment, volume).sum() == 16
+
+
+def test_an_input_deleted_in_mid_job(widget: Any, dialogs: Any) -> None:
+    volume = addVolume(metal=True)
+    choose(widget, volume)
+    ui(widget).metalButton.click()
+    slicer.app.processEvents()
+    slicer.mrmlScene.RemoveNode(volume)
+    waitForJobs(widget)
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+    assert any("removed from the scene" in text for _, text in dialogs.told)

@@ -64,7 +64,7 @@ def bench(tmp_path: Path) -> SimpleNamespace:
         runners.append(FakeRunner())
         return runners[-1]
 
-    volume = SimpleNamespace(GetName=lambda: "CT")
+    volume = SimpleNamespace(GetName=lambda: "CT", GetScene=lambda: "scene")
     parameters = SimpleNamespace(inputVolume=volume)
     nodes = SimpleNamespace(problemOf=lambda _node: "")
     session = Session(nodes, makeRunner, timer, lambda: tmp_path, lambda: parameters)
@@ -250,6 +250,22 @@ def test_a_defect_in_a_job_is_told_with_its_traceback(bench: SimpleNamespace) ->
     assert (kind, title) == ("failed", "Compare")
     assert "ZeroDivisionError" in sentence
     assert "Traceback" in detail
+
+
+def test_a_result_for_a_volume_that_is_gone_is_dropped(bench: SimpleNamespace) -> None:
+    after = []
+
+    def job(_folder: Path) -> Any:
+        yield Child(["x"])
+        after.append(True)
+
+    bench.session.start("Segment metal", job)
+    bench.timer.wind()
+    bench.parameters.inputVolume.GetScene = lambda: None
+    bench.runners[0].end(bench.runners[0].finished, {})
+    bench.timer.wind()
+    assert after == []
+    assert any(entry[0] == "failed" and "removed from the scene" in entry[2] for entry in bench.said)
 
 
 def test_bad_input_is_one_sentence(bench: SimpleNamespace) -> None:

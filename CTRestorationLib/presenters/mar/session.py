@@ -66,6 +66,7 @@ class _Run:
     steps: Generator[Any, Any, None] | None = None
     folder: Path | None = None
     runner: Any = None
+    volume: Any = None
     message: str = ""
     cancelling: bool = False
     preempted: bool = False
@@ -253,6 +254,7 @@ class Session(FileSteps):
     def _begin(self, run: _Run) -> None:
         self._run = run
         try:
+            run.volume = getattr(self.parameters, "inputVolume", None)
             run.folder = jobFolder(self.root, run.title)
             run.steps = run.job(run.folder)
         except Exception as error:
@@ -314,6 +316,8 @@ class Session(FileSteps):
         def back(value: Any = None, error: Exception | None = None) -> None:
             if run.runner is runner:
                 run.runner = None
+                if error is None and run.volume is not None and run.volume.GetScene() is None:
+                    error = JobFailed("The CT was removed from the scene meanwhile: its result is dropped.")
                 # A runner is still inside its own signal here: go on at the next event.
                 self._timer.singleShot(0, lambda: self._advance(run, value, error))
 
