@@ -119,24 +119,32 @@ def ssim_map(
     Returns:
         float32, same shape.
     """
-    from scipy.ndimage import gaussian_filter
-
     low, high = window
     out = np.empty(image.shape, dtype=np.float32)
-    c1, c2 = 0.01**2, 0.03**2
     for z in range(image.shape[0]):
         hidden = metal[z]
         a, b = (
             np.where(hidden, 0.0, np.clip((part[z].astype(np.float64) - low) / (high - low), 0.0, 1.0))
             for part in (image, reference)
         )
-        mean_a, mean_b, aa, bb, ab = (
-            gaussian_filter(x, sigma=1.5, radius=5, mode="reflect") for x in (a, b, a * a, b * b, a * b)
-        )
-        structure = (2 * mean_a * mean_b + c1) * (2 * (ab - mean_a * mean_b) + c2)
-        energy = (mean_a**2 + mean_b**2 + c1) * (aa - mean_a**2 + bb - mean_b**2 + c2)
-        out[z] = structure / energy
+        out[z] = structural_similarity(a, b)
     return out
+
+
+def structural_similarity(
+    a: NDArray[np.float64], b: NDArray[np.float64], data_range: float = 1.0
+) -> NDArray[np.float64]:
+    """The map of `ssim_map`, of two scaled slices [row, column] and any dynamic range."""
+    from scipy.ndimage import gaussian_filter
+
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    mean_a, mean_b, aa, bb, ab = (
+        gaussian_filter(x, sigma=1.5, radius=5, mode="reflect") for x in (a, b, a * a, b * b, a * b)
+    )
+    structure = (2 * mean_a * mean_b + c1) * (2 * (ab - mean_a * mean_b) + c2)
+    energy = (mean_a**2 + mean_b**2 + c1) * (aa - mean_a**2 + bb - mean_b**2 + c2)
+    similarity: NDArray[np.float64] = structure / energy
+    return similarity
 
 
 def _scores(

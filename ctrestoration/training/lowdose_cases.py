@@ -1,0 +1,174 @@
+"""Patients with labeled organs, and slices of them scanned at a low dose: what task-adaptive networks learn from.
+
+A patient is a procedural phantom, a CT file with its segmentation, or a case of a public data set. Only slices with a
+labeled pixel count, and only what lies in the circle that touches the image's edges (Task-Adaptive Low-Dose CT
+Reconstruction, arXiv 2511.07094, section on data).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration.errors import InputError
+from ctrestoration.evaluate.circle import circle_mask
+from ctrestoration.training.keys import derive
+from ctrestoration.training.resampling import labels_on, square_slices
+from ctrestoration.volume import LabelMap, Volume
+
+CLASSES: dict[str, tuple[int, ...]] = {"liver": (1,), "lesion": (2,)}
+"""LiTS' own numbers, which the Medical Segmentation Decathlon shares."""
+
+OUTSIDE_HU = -1001.0
+"""No attenuation at all on LoDoPaB's scale: what lies outside the circle."""
+
+SPLITS = ("train", "validation", "test")
+_SLICES, _SLICE_MM, _LEVEL = 36, 5.0, "T12"
+
+LowDosePair = dict[str, NDArray[np.float32]]
+"""input and target in HU, labels as class numbers (0 background, 1.. in the order of the classes): [row, column]."""
+
+
+@dataclass(frozen=True)
+class LabeledPatient:
+    """Someone whose organs are known.
+
+    Attributes:
+        name: identifies the patient; a patient is never in two splits.
+        volume: full dose, axial, square slices.
+        labels: class numbers [z, y, x], uint8.
+    """
+
+    name: str
+    volume: Volume
+    labels: NDArray[np.uint8]
+
+    @cached_property
+    def slices(self) -> list[int]:
+        """Indices of the slices that have a labeled pixel in the circle."""
+        inside = circle_mask(self.labels.shape[1:])
+        return [int(z) for z in np.flatnonzero((self.labels * inside).any(axis=(1, 2)))]
+
+
+def labeled_phantom(seed: int, size: int, pixel_mm: float, names: Sequence[str] = tuple(CLASSES)) -> LabeledPatient:
+    """A procedural phantom around its liver; it has no noise of its own, which the full dose would bring in twice.
+
+    Args:
+        seed: of the patient.
+        size: rows and columns.
+        pixel_mm: pixel width.
+        names: "lesion" (any liver lesion), or names of `anatomy.labels.PHANTOM_NAMES`, such as "liver".
+
+    Raises:
+        InputError: a name that the phantom does not know.
+    """
+    from ctrestoration.anatomy.labels import NAME_ID
+    from ctrestoration.anatomy.phantom import PhantomOptions, spine_phantom
+
+    unknown = [name for name in names if name != "lesion" and name not in NAME_ID]
+    if unknown:
+        raise InputError(f"The phantom has no {unknown[0]!r}: it has lesion, liver, spleen, kidney_left, ...")
+    lesions = 2 + derive(seed, "lesions") % 5
+    phantom = spine_phantom(
+        size=(_SLICES, size, size), spacing=(pixel_mm, pixel_mm, _SLICE_MM), seed=seed, region=_LEVEL,
+        options=PhantomOptions(lesions=lesions, noise_hu=4.0),
+    )  # fmt: skip
+    classes = np.zeros(phantom.labels.array.shape, dtype=np.uint8)
+    for number, name in enumerate(names, start=1):
+        found = phantom.lesions.array > 0 if name == "lesion" else phantom.labels.array == NAME_ID[name]
+        classes[found] = number
+    return LabeledPatient(f"phantom-{seed}", phantom.volume, classes)
+
+
+def labeled_volume(
+    name: str, volume: Volume, labels: LabelMap, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]
+) -> LabeledPatient:
+    """A CT with its segmentation, resampled to square slices around the body; later classes win over earlier ones.
+
+    Args:
+        name: whose CT it is.
+        volume: HU.
+        labels: on any grid of the same world.
+        size: rows and columns.
+        pixel_mm: pixel width.
+        classes: name of a class -> the numbers that mean it in these labels.
+
+    Raises:
+        InputError: no body, or none of the numbers is in the labels.
+    """
+    square = square_slices(volume, size, pixel_mm)
+    found = labels_on(labels, square.grid)
+    numbers = np.zeros(found.shape, dtype=np.uint8)
+    for number, values in enumerate(classes.values(), start=1):
+        numbers[np.isin(found, list(values))] = number
+    if not numbers.any():
+        wanted = sorted({value for values in classes.values() for value in values})
+        raise InputError(f"{labels.name or name} has none of the labels {wanted} where the body is: set classes.")
+    return LabeledPatient(name, square, numbers)
+
+
+def labeled_file(
+    ct: Path, labels: Path, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]
+) -> LabeledPatient:
+    """As `labeled_volume`, from two files on one grid; the patient is named after the CT and its content."""
+    from ctrestoration.io.images import read_labels, read_volume
+    from ctrestoration.training.cases import short_digest
+
+    volume = read_volume(ct)
+    name = f"{ct.name.split('.')[0]}-{short_digest(ct)}"
+    return labeled_volume(name, volume, read_labels(labels, volume.grid), size, pixel_mm, classes)
+
+
+def scan_slice(patient: LabeledPatient, z: int, seed: int, scanner: Mapping[str, Any]) -> LowDosePair:
+    """Scan one slice at a low dose.
+
+    Args:
+        patient: whom.
+        z: which slice.
+        seed: of the photon noise.
+        scanner: fields of `simulate.lowdose.LowDoseSettings`.
+
+    Returns:
+        The noisy reconstruction, the truth and the labels; outside the circle `OUTSIDE_HU` and background. The input
+        is not clipped: noise reaches below air.
+
+    Raises:
+        InputError: an unknown setting, or one out of range.
+    """
+    from ctrestoration.simulate.lowdose import simulate_lowdose
+
+    shape = patient.volume.grid.shape[1:]
+    inside = circle_mask(shape)
+    content = np.where(inside, patient.volume.array[z], np.float32(OUTSIDE_HU)).astype(np.float32)
+    grid = patient.volume.grid.crop((z, 0, 0), (z + 1, *shape))
+    scan = simulate_lowdose(replace(patient.volume, array=content[None], grid=grid), seed=seed, **scanner)
+    outside = np.float32(OUTSIDE_HU)
+    return {
+        "input": np.where(inside, scan.acquisition.image.array[0], outside).astype(np.float32),
+        "target": np.where(inside, scan.truth.array[0], outside).astype(np.float32),
+        "labels": np.where(inside, patient.labels[z], 0).astype(np.float32),
+    }
+
+
+def split_of(patient: str, seed: int, shares: Sequence[float]) -> str:
+    """The split of a patient: a function of the name alone, whatever else is in the data.
+
+    So one person who is in two data sets under one name (LiTS and the Decathlon's liver task) cannot be on both sides,
+    even where each side reads another data set.
+
+    Args:
+        patient: name.
+        seed: of the split.
+        shares: of train, validation and test.
+    """
+    place = derive(seed, "split", patient) / 2.0**128 * sum(shares)
+    for name, edge in zip(SPLITS, np.cumsum(shares), strict=True):
+        if place < edge:
+            return name
+    return SPLITS[-1]

@@ -1,0 +1,206 @@
+"""Low-dose slices simulated while training: nothing is stored, and no noise comes twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from ctrestoration.errors import InputError
+from ctrestoration.training.config import DataPath, PositiveInt, Strict
+from ctrestoration.training.keys import Key, derive
+from ctrestoration.training.lowdose_cases import (
+    CLASSES,
+    SPLITS,
+    LabeledPatient,
+    labeled_file,
+    labeled_phantom,
+    labeled_volume,
+    scan_slice,
+    split_of,
+)
+from ctrestoration.training.sources import Sample
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class VolumeFiles(Strict):
+    """A CT and its segmentation."""
+
+    ct: DataPath = Field(description="CT at full dose, in HU.")
+    labels: DataPath = Field(description="Segmentation on the same grid.")
+
+
+class PublicDataset(Strict):
+    """A public data set, as it was unpacked."""
+
+    name: str = Field(description="lits, msd, totalsegmentator, ...: as `ctrestoration dataset import` calls it.")
+    folder: DataPath = Field(description="Where it was unpacked.")
+
+
+class Config(Strict):
+    """Low-dose slices with labels, simulated while training: nothing is stored, noise never repeats."""
+
+    name: Literal["lowdose"]
+    phantoms: int = Field(default=4, ge=0, description="Procedural phantoms in this split; no split shares one.")
+    volumes: tuple[VolumeFiles, ...] = Field(default=(), description="Labeled CTs to add.")
+    dataset: PublicDataset | None = Field(default=None, description="Cases of a public data set to add.")
+    classes: dict[str, tuple[int, ...]] = Field(
+        default=CLASSES, min_length=1, description="Classes in order, each with its numbers in the segmentations."
+    )
+    split: Literal["train", "validation", "test", "all"] = Field(
+        default="train", description="Which patients; all: every volume, for a run without validation data."
+    )
+    split_seed: int = Field(default=0, ge=0, description="Who is in which split follows from it and from the names.")
+    shares: tuple[Share, Share, Share] = Field(
+        default=(0.7, 0.15, 0.15), description="Expected shares of the volumes in train, validation and test."
+    )
+    count: PositiveInt = Field(default=64, description="Simulated slices in an epoch.")
+    size: int = Field(default=128, ge=16, le=512, description="Rows and columns.")
+    pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
+    preset: Literal["true-scale", "lodopab"] = Field(
+        default="true-scale", description="true-scale: the patient's own width; lodopab: every image is 26 cm wide."
+    )
+    photons: float = Field(default=4096.0, ge=1, le=1e12, description="Photons per detector bin without patient.")
+    views: int = Field(default=1000, ge=1, le=1000, description="Views over half a turn; divides 1000.")
+    fine_pixels: int = Field(
+        default=1000, ge=16, le=4096, description="The patient is projected from a grid at least this fine."
+    )
+
+    @field_validator("shares")
+    @classmethod
+    def _shares_add_up(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if abs(sum(shares) - 1) > 1e-6:
+            raise ValueError(f"shares have to add up to 1, not {sum(shares):g}")
+        return shares
+
+    def images(self) -> set[str]:
+        """See `sources.images_of`."""
+        return set()
+
+    def create(self) -> LowDose:
+        """The source that these settings describe."""
+        return LowDose(self)
+
+    def scanner(self) -> dict[str, Any]:
+        """The simulation's settings, see `simulate.lowdose.LowDoseSettings`."""
+        return {name: getattr(self, name) for name in ("preset", "photons", "views", "fine_pixels")}
+
+
+class LowDose:
+    """Each sample scans a drawn slice of a drawn patient with noise of its own.
+
+    Patients are made at their first use in each process and kept. A sample holds "input" and "target" in HU and
+    "labels" (class numbers), each [1, row, column].
+
+    Raises:
+        InputError: nobody is in the split, a setting is out of range, or a folder or file is not there.
+    """
+
+    def __init__(self, settings: Config) -> None:
+        from ctrestoration.simulate.lowdose import LowDoseSettings
+
+        self.settings = settings
+        LowDoseSettings(**settings.scanner())
+        self.patients = self._listed()
+        self._made: dict[int, LabeledPatient] = {}
+        if not self.patients:
+            raise InputError(
+                f"Nobody is in the split {settings.split!r} of the low-dose data: raise phantoms, give more volumes, "
+                "or try another split_seed."
+            )
+
+    def __len__(self) -> int:
+        return self.settings.count
+
+    def sample(self, key: Key) -> Sample:
+        """See `Source.sample`."""
+        draw = key.generator("case")
+        # In turn rather than by chance: an epoch sees everybody alike.
+        patient = self.patient(key.index % len(self.patients))
+        z = patient.slices[int(draw.integers(len(patient.slices)))]
+        pair = scan_slice(patient, z, int(draw.integers(2**31)), self.settings.scanner())
+        sample = {name: array[None] for name, array in pair.items()}
+        if key.stage != "validation" and draw.random() < 0.5:
+            sample = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
+        return sample
+
+    def patient(self, number: int) -> LabeledPatient:
+        """A patient of the split; made once in each process.
+
+        Raises:
+            InputError: a file is damaged, or has no labeled pixel.
+        """
+        if number not in self._made:
+            name, make = self.patients[number]
+            made = make()
+            if not made.slices:
+                raise InputError(f"{name} has no labeled pixel in any slice: nothing can be learned from it.")
+            self._made[number] = made
+        return self._made[number]
+
+    def names(self) -> list[str]:
+        """Names of the patients of the split."""
+        return [name for name, _ in self.patients]
+
+    def fingerprint(self) -> str:
+        """Digest of the settings, the patients' names and the sizes of the volume files."""
+        sizes = [path.stat().st_size for one in self.settings.volumes for path in (one.ct, one.labels)]
+        text = json.dumps([self.settings.model_dump(mode="json"), self.names(), sizes], sort_keys=True)
+        return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": {}}
+
+    def _listed(self) -> list[tuple[str, Callable[[], LabeledPatient]]]:
+        """Names and makers of everybody in the split, phantoms first."""
+        one = self.settings
+        listed: list[tuple[str, Callable[[], LabeledPatient]]] = []
+        for number in range(one.phantoms):
+            seed = phantom_seed(one.split, one.split_seed, number)
+            make = partial(labeled_phantom, seed, one.size, one.pixel_mm, tuple(one.classes))
+            listed.append((f"phantom-{seed}", make))
+        for files in one.volumes:
+            for path in (files.ct, files.labels):
+                if not path.exists():
+                    raise InputError(f"There is no file {path}.")
+            name = files.ct.name.split(".")[0]
+            if self._belongs(name):
+                make = partial(labeled_file, files.ct, files.labels, one.size, one.pixel_mm, one.classes)
+                listed.append((name, make))
+        listed += self._public()
+        return listed
+
+    def _public(self) -> list[tuple[str, Callable[[], LabeledPatient]]]:
+        if self.settings.dataset is None:
+            return []
+        from ctrestoration.io.importers import importer
+
+        survey = importer(self.settings.dataset.name).survey(self.settings.dataset.folder)
+        return [
+            (case.patient, partial(_load, case, self.settings)) for case in survey.cases if self._belongs(case.patient)
+        ]
+
+    def _belongs(self, patient: str) -> bool:
+        one = self.settings
+        return one.split == "all" or split_of(patient, one.split_seed, one.shares) == one.split
+
+
+def phantom_seed(split: str, split_seed: int, number: int) -> int:
+    """The seed of a phantom: no two splits of one seed share one (they are congruent to different numbers modulo 4)."""
+    kinds = (*SPLITS, "all")
+    return 4 * (derive(split_seed, "phantom", number) % 2**28) + kinds.index(split)
+
+
+def _load(case: Any, settings: Config) -> LabeledPatient:
+    found = case.load()
+    if found.volume is None or found.labels is None:
+        raise InputError(f"{case.name} has no labeled CT: choose a data set with segmentations.")
+    return labeled_volume(case.patient, found.volume, found.labels, settings.size, settings.pixel_mm, settings.classes)
