@@ -25,7 +25,7 @@ from ctrestoration.training import cases  # noqa: E402
 from ctrestoration.training.cases import phantom_patient  # noqa: E402
 from ctrestoration.training.dataset import BuildSettings, build_dataset, split_patients  # noqa: E402
 
-SMALL = BuildSettings(phantoms=3, cases=2, slices=1, size=32, pixel_mm=10.0, seed=4)
+SMALL = BuildSettings(phantoms=3, cases=2, slices=1, size=32, pixel_mm=10.0, seed=4, clean=0)
 
 
 @pytest.fixture(scope="module", autouse=True)

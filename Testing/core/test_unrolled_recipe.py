@@ -15,14 +15,15 @@ pytest.importorskip("yaml", reason="training needs PyYAML")
 
 from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.models.weights import load_network  # noqa: E402
+from ctrestoration.networks._operator import to_hu  # noqa: E402
 from ctrestoration.training.engine import fit  # noqa: E402
 from ctrestoration.training.keys import Key  # noqa: E402
 from ctrestoration.training.launch import create_run  # noqa: E402
-from ctrestoration.training.recipes.unrolled import operator_of, to_hu  # noqa: E402
+from ctrestoration.training.recipes.unrolled import operator_of  # noqa: E402
 from ctrestoration.training.runfile import RunConfig  # noqa: E402
 from ctrestoration.training.sources import scans  # noqa: E402
 
-SCANS = {"name": "scans", "phantoms": 1, "count": 2, "size": 32, "pixel_mm": 10.0}
+SCANS = {"name": "scans", "phantoms": 1, "count": 2, "size": 32, "pixel_mm": 10.0, "clean": 0}
 STAGES = {"warm": {"epochs": 2}, "main": {"epochs": 1}}
 
 
@@ -68,7 +69,7 @@ def test_a_sample_holds_both_domains_in_one_unit(stored: Stored) -> None:
     kept = sample["kept"] > 0
     assert np.array_equal(sample["sinogram"][kept], sample["sinogram_li"][kept])
     assert (~kept).any()
-    assert sample["prior"].shape == sample["input_li"].shape == (1, 32, 32)
+    assert sample["prior"].shape == sample["li"].shape == (1, 32, 32)
     assert float(to_hu(torch.tensor(0.192 * 255))) == pytest.approx(0.0, abs=1e-3)
 
 

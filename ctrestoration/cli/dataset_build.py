@@ -24,6 +24,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--preset", default="clinical", help="scanner preset (default clinical)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same bits (default 0)")
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes; the bits do not depend on it")
+    parser.add_argument(
+        "--with", metavar="NAMES", default="", dest="corrected",
+        help="store the slices corrected by nmar, li or both (nmar,li), for networks that look at them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--clean", metavar="SHARE", type=float, default=0.1,
+        help="share of training pairs without artifact, half of them with a mask (default 0.1)",
+    )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -43,6 +51,8 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.pixel,
         arguments.preset,
         arguments.seed,
+        clean=arguments.clean,
+        corrected=tuple(name.strip() for name in arguments.corrected.split(",") if name.strip()),
     )
     try:
         counts = build_dataset(arguments.out, settings, arguments.workers, terminal_control())

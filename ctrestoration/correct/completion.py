@@ -91,13 +91,11 @@ def complete(
             2,
         )
     else:
-        projector = _projector(acquisition)
-        coverage = _Coverage(acquisition)
+        projector = projector_of(acquisition)
+        coverage = Coverage(acquisition)
         for index in control.track(slices, f"Correcting with {method}"):
             data = SliceData(acquisition, index, projector)
-            completed = np.where(data.trace, complete_slice(data), data.sinogram).astype(np.float32)
-            change = data.reconstruct(completed - data.sinogram) * (1000.0 / data.mu_water)
-            image[index] += np.where(data.metal, 0.0, change).astype(np.float32)
+            image[index] += completed_change(data, complete_slice(data))
             if not measured:
                 synthesized[index] = coverage.synthesized(data.trace) & ~data.metal
     provenance = {
@@ -111,7 +109,17 @@ def complete(
     return Restoration(restored, synthesized=synthesized, provenance=provenance)
 
 
-class _Coverage:
+def completed_change(data: SliceData, completed: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a completed sinogram [view, bin] changes in the image, HU [row, column]; nothing in the metal.
+
+    Only values inside the trace are looked at.
+    """
+    taken = np.where(data.trace, completed, data.sinogram).astype(np.float32)
+    change = data.reconstruct(taken - data.sinogram) * (1000.0 / data.mu_water)
+    return np.where(data.metal, 0.0, change).astype(np.float32)
+
+
+class Coverage:
     """Which share of the rays through every pixel was filled in, from every fourth view: enough to call it a half."""
 
     THINNING = 4
@@ -131,7 +139,8 @@ class _Coverage:
         return np.asarray(missing > SYNTHESIZED_SHARE * self._seen)
 
 
-def _projector(acquisition: Acquisition) -> Projector:
+def projector_of(acquisition: Acquisition) -> Projector:
+    """Forward projector and adjoint of the acquisition's slices."""
     from ctrestoration.physics.projector import Projector
 
     return Projector(acquisition.geometry, acquisition.image_grid)

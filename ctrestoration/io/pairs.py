@@ -1,7 +1,8 @@
 """Stored training pairs: HDF5 shards with checksums inside, a manifest with checksums outside, split by patient.
 
     manifest.json             what is in it, by split; digest of each shard
-    train-00000.h5            "input", "target" int16 HU, "metal" uint8 percent: (pair, row, column); "cases" JSON
+    train-00000.h5            "input", "target" int16 HU, "metal" uint8 percent: (pair, row, column); "cases" JSON;
+                              where asked for, "nmar" and "li" int16 HU: the same slices corrected
     train-00000.h5.sha256     written with the shard, so that an interrupted build trusts only whole shards
 
 One chunk holds one pair, uncompressed, with Fletcher-32: a flipped bit in a plain HDF5 file is read without a word, and
@@ -29,9 +30,10 @@ SPLITS = ("train", "validation", "test")
 SHARD_PAIRS = 64
 _LOWEST, _HIGHEST = -1024, 32767
 _TYPES = {"input": "int16", "target": "int16", "metal": "uint8"}
+_OPTIONAL = {"nmar": "int16", "li": "int16"}
 
 Pair = dict[str, NDArray[np.float32]]
-"""input and target in HU, metal as fraction 0..1; each float32 [row, column]."""
+"""input and target in HU, metal as fraction 0..1; each float32 [row, column]. Optional: nmar and li in HU."""
 
 
 class DamagedPairError(DataRefusedError):
@@ -43,7 +45,7 @@ def write_shard(path: Path, pairs: Sequence[Pair], cases: Sequence[Mapping[str, 
 
     Args:
         path: ends in .h5; an older shard is replaced whole.
-        pairs: all of one shape.
+        pairs: all of one shape, and with the same names.
         cases: what was simulated, in the order of the pairs; JSON types, with "patient" and "count" (of pairs).
 
     Returns:
@@ -55,7 +57,8 @@ def write_shard(path: Path, pairs: Sequence[Pair], cases: Sequence[Mapping[str, 
     """
     import h5py
 
-    stored = {name: np.stack([_to_stored(name, pair[name]) for pair in pairs]) for name in _TYPES}
+    names = [*_TYPES, *(name for name in _OPTIONAL if pairs and name in pairs[0])]
+    stored = {name: np.stack([_to_stored(name, pair[name]) for pair in pairs]) for name in names}
 
     def write(part: Path) -> None:
         with h5py.File(part, "w") as file:
@@ -93,9 +96,16 @@ def finished_shard(path: Path) -> str | None:
     return digest if path.is_file() and sha256_of(path) == digest else None
 
 
-def write_manifest(folder: Path, splits: Mapping[str, Any], shape: tuple[int, int], settings: dict[str, Any]) -> None:
+def write_manifest(
+    folder: Path,
+    splits: Mapping[str, Any],
+    shape: tuple[int, int],
+    settings: dict[str, Any],
+    corrected: Sequence[str] = (),
+) -> None:
     """Write the manifest, the last file of a build: a folder without it is no data set."""
-    content = {"schema": SCHEMA, "shape": list(shape), "types": _TYPES, "settings": settings, "splits": dict(splits)}
+    types = {**_TYPES, **{name: _OPTIONAL[name] for name in corrected}}
+    content = {"schema": SCHEMA, "shape": list(shape), "types": types, "settings": settings, "splits": dict(splits)}
     replace_json(folder / "manifest.json", content)
 
 
@@ -119,6 +129,12 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
+def stored_types(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The arrays of every pair and their types, as a manifest says; those that every data set has come first."""
+    known = {**_TYPES, **_OPTIONAL}
+    return {name: kind for name, kind in known.items() if name in _TYPES or name in manifest.get("types", {})}
+
+
 class PairReader:
     """Random access to the pairs of one split; files are opened when first read, in the process that reads.
 
@@ -130,6 +146,7 @@ class PairReader:
         self.folder = folder
         manifest = read_manifest(folder)
         self._shape = tuple(manifest["shape"])
+        self._types = stored_types(manifest)
         shards = manifest["splits"].get(split, {}).get("shards", [])
         self._shards = [(str(shard["file"]), int(shard["count"])) for shard in shards]
         self._length = sum(count for _, count in self._shards)
@@ -155,16 +172,16 @@ class PairReader:
         name, position = self._locate(index)
         try:
             file = self._open(name)
-            arrays = {key: file[key][position] for key in _TYPES}
+            arrays = {key: file[key][position] for key in self._types}
         except (OSError, KeyError, ValueError, RuntimeError) as error:
             raise DamagedPairError(
                 f"{self.folder / name}, pair {position}: cannot be read, the file is damaged ({_brief(error)})."
             ) from error
         for key, array in arrays.items():
-            if array.shape != self._shape or str(array.dtype) != _TYPES[key]:
+            if array.shape != self._shape or str(array.dtype) != self._types[key]:
                 raise DamagedPairError(
                     f"{self.folder / name}, pair {position}: {key} is {array.dtype} {array.shape}, "
-                    f"not {_TYPES[key]} {self._shape}."
+                    f"not {self._types[key]} {self._shape}."
                 )
         return {key: _from_stored(key, array) for key, array in arrays.items()}
 
@@ -204,11 +221,11 @@ def verify_pairs(folder: Path, control: Control = SILENT) -> list[str]:
     faults = list(_shared_patients(manifest))
     shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
     for shard in control.track(shards, "Verifying"):
-        faults += _verify_shard(folder / shard["file"], shard, tuple(manifest["shape"]))
+        faults += _verify_shard(folder / shard["file"], shard, tuple(manifest["shape"]), stored_types(manifest))
     return faults
 
 
-def _verify_shard(path: Path, shard: dict[str, Any], shape: tuple[int, ...]) -> Iterator[str]:
+def _verify_shard(path: Path, shard: dict[str, Any], shape: tuple[int, ...], types: Mapping[str, str]) -> Iterator[str]:
     import h5py
 
     if not path.is_file():
@@ -220,7 +237,7 @@ def _verify_shard(path: Path, shard: dict[str, Any], shape: tuple[int, ...]) -> 
         yield f"{path} is damaged: its SHA-256 is not the one in the manifest."
     try:
         with h5py.File(path, "r") as file:
-            for name, kind in _TYPES.items():
+            for name, kind in types.items():
                 yield from _verify_array(path, name, kind, file, (shard["count"], *shape))
     except (OSError, RuntimeError) as error:
         yield f"{path} cannot be opened: {_brief(error)}."

@@ -6,7 +6,7 @@ screws and rods for most cases, other implants, shapes anywhere) and scans some 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -71,10 +71,38 @@ class Scan:
     metal: NDArray[np.float32]
     simulation: MetalSimulation
 
-    def pair(self) -> Pair:
-        """The images alone: uncorrected and metal-free, in HU, and the metal."""
-        uncorrected, clean = self.simulation.acquisition.image.array[0], self.simulation.reference.array[0]
-        return {"input": np.maximum(uncorrected, AIR_HU), "target": np.maximum(clean, AIR_HU), "metal": self.metal}
+    def pair(self, corrected: Sequence[str] = ()) -> Pair:
+        """The images alone: uncorrected and metal-free, in HU, and the metal.
+
+        Args:
+            corrected: classical methods whose images are added, see `correct.corrected`.
+        """
+        from ctrestoration.correct.corrected import CorrectedSlices
+
+        images = {"input": self.simulation.acquisition.image.array[0], "target": self.simulation.reference.array[0]}
+        if corrected:
+            images |= CorrectedSlices(self.simulation.acquisition, corrected).slice(0)
+        return {**{name: np.maximum(image, AIR_HU) for name, image in images.items()}, "metal": self.metal}
+
+    def without_artifact(self, masked: bool) -> Scan:
+        """The metal-free scan in the place of the one with metal: a correction has to leave it as it is.
+
+        Its sinogram is the metal-free image, forward projected, as that of a clinical CT would be.
+
+        Args:
+            masked: the mask and trace of the metal stay, so that a mask alone is no sign of an artifact; else there is
+                no metal at all.
+        """
+        from ctrestoration.physics.projector import Projector
+
+        old, clean = self.simulation.acquisition, self.simulation.reference
+        mu = old.mu_water * (1.0 + np.maximum(clean.array, AIR_HU + 24.0) / 1000.0)
+        sinogram = Projector(old.geometry, old.image_grid).forward(mu.astype(np.float32))
+        nothing = np.zeros_like(old.trace), np.zeros_like(old.metal)
+        trace, metal = (old.trace, old.metal) if masked else nothing
+        acquisition = replace(old, image=clean, sinogram=sinogram, trace=trace, metal=metal)
+        shown = self.metal if masked else np.zeros_like(self.metal)
+        return Scan(shown, replace(self.simulation, acquisition=acquisition))
 
 
 def phantom_patient(seed: int, size: int, pixel_mm: float) -> Patient:
@@ -116,15 +144,20 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
 
 
 def simulate_case(
-    patient: Patient, draw: np.random.Generator, preset: str, slices: int
+    patient: Patient,
+    draw: np.random.Generator,
+    preset: str,
+    slices: int,
+    clean: float = 0.0,
+    corrected: Sequence[str] = (),
 ) -> tuple[list[Pair], dict[str, Any]]:
-    """Pairs of images from `scan_case`, which explains arguments and the second result."""
-    scans, facts = scan_case(patient, draw, preset, slices)
-    return [scan.pair() for scan in scans], facts
+    """Pairs of images from `scan_case`, which explains arguments and the second result; see `Scan.pair`."""
+    scans, facts = scan_case(patient, draw, preset, slices, clean)
+    return [scan.pair(corrected) for scan in scans], facts
 
 
 def scan_case(
-    patient: Patient, draw: np.random.Generator, preset: str, slices: int
+    patient: Patient, draw: np.random.Generator, preset: str, slices: int, clean: float = 0.0
 ) -> tuple[list[Scan], dict[str, Any]]:
     """Draw implants for a patient and scan some slices with them.
 
@@ -136,12 +169,11 @@ def scan_case(
         draw: everything random about this case.
         preset: scanner preset.
         slices: how many of the slices with metal are scanned.
+        clean: share of the scans that are replaced by ones without artifact, half of them with a mask.
 
     Returns:
         The scans, and the case as JSON types: what was drawn, with the patient, the slices and the noise seed.
     """
-    from ctrestoration.simulate.metal import simulate_metal
-
     case = draw_case(patient, draw)
     metals, polymers = _by_kind(case.implants)
     volume = _with_polymers(_loosened(patient.volume, case), polymers)
@@ -150,13 +182,29 @@ def scan_case(
     with_metal = np.flatnonzero(_metal_mm2(metal, grid) >= _LEAST_MM2)
     chosen = [int(z) for z in np.sort(draw.choice(with_metal, size=min(slices, with_metal.size), replace=False))]
     seed = int(draw.integers(2**31))
-    scans: list[Scan] = []
-    for number, z in enumerate(chosen):
-        slab = Volume(volume.array[z : z + 1], grid.crop((z, 0, 0), (z + 1, *grid.shape[1:])))
-        here = {name: fraction[z : z + 1] for name, fraction in metals.items()}
-        simulation = simulate_metal(slab, here, preset=preset, seed=seed + number)
-        scans.append(Scan(np.minimum(metal[z], 1.0).astype(np.float32), simulation))
-    return scans, {"patient": patient.name, "slices": chosen, "noise_seed": seed, **case.description}
+    scans = [scan_slice(volume, metals, z, preset, seed + number) for number, z in enumerate(chosen)]
+    facts = {"patient": patient.name, "slices": chosen, "noise_seed": seed, **case.description}
+    if clean > 0:
+        kinds = [_clean_kind(draw, clean) for _ in scans]
+        facts["without_artifact"] = [kind is not None for kind in kinds]
+        scans = [scan if kind is None else scan.without_artifact(kind) for scan, kind in zip(scans, kinds, strict=True)]
+    return scans, facts
+
+
+def _clean_kind(draw: np.random.Generator, share: float) -> bool | None:
+    """None: the scan stays; else it loses its artifact, and keeps the mask (True) or not."""
+    chosen, masked = draw.random(2)
+    return bool(masked < 0.5) if chosen < share else None
+
+
+def scan_slice(volume: Volume, metals: Fractions, z: int, preset: str, seed: int) -> Scan:
+    """Scan slice z of a patient with metals in place; `seed` is that of the noise."""
+    from ctrestoration.simulate.metal import simulate_metal
+
+    slab = Volume(volume.array[z : z + 1], volume.grid.crop((z, 0, 0), (z + 1, *volume.grid.shape[1:])))
+    here = {name: fraction[z : z + 1] for name, fraction in metals.items()}
+    simulation = simulate_metal(slab, here, preset=preset, seed=seed)
+    return Scan(np.minimum(_total(here, slab.grid)[0], 1.0).astype(np.float32), simulation)
 
 
 def draw_case(patient: Patient, draw: np.random.Generator) -> Case:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ctrestoration.control import SILENT, Control
+from ctrestoration.correct.corrected import CORRECTED
 from ctrestoration.errors import InputError
 from ctrestoration.io.pairs import SHARD_PAIRS, SPLITS, finished_shard, read_cases, write_manifest, write_shard
 from ctrestoration.jobs.durable import replace_json, sha256_of, sweep_temporaries
@@ -35,6 +36,8 @@ class BuildSettings:
         preset: scanner preset.
         seed: of everything random.
         shares: shares of patients in train, validation and test.
+        clean: share of training pairs without artifact, half of them with a mask; see `cases.scan_case`.
+        corrected: classical methods whose images are stored, too.
     """
 
     phantoms: int = 8
@@ -46,6 +49,8 @@ class BuildSettings:
     preset: str = "clinical"
     seed: int = 0
     shares: tuple[float, float, float] = field(default=(0.7, 0.15, 0.15))
+    clean: float = 0.1
+    corrected: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         limits = {"cases": (1, 100000), "slices": (1, 100), "size": (32, 1024), "phantoms": (0, 1000000)}
@@ -54,6 +59,11 @@ class BuildSettings:
                 raise InputError(f"--{name} has to lie in {low}..{high}, not {getattr(self, name)}.")
         if not 0.1 <= self.pixel_mm <= 10:
             raise InputError(f"--pixel has to lie in 0.1..10 mm, not {self.pixel_mm:g}.")
+        if not 0 <= self.clean <= 1:
+            raise InputError(f"--clean has to lie in 0..1, not {self.clean:g}.")
+        if len(set(self.corrected)) < len(self.corrected) or not set(self.corrected) <= set(CORRECTED):
+            known = " and ".join(CORRECTED)
+            raise InputError(f"--with takes {known}, each once, not {','.join(self.corrected)}.")
         if self.seed < 0:
             raise InputError(f"--seed has to be 0 or more, not {self.seed}.")
         if self.phantoms + len(self.volumes) < len(SPLITS):
@@ -107,7 +117,8 @@ def build_dataset(folder: Path, settings: BuildSettings, workers: int = 1, contr
         for _ in _work(folder, settings, missing, workers, control.part(done / len(tasks), 1.0)):
             pass
         splits = _describe(folder, settings, tasks)
-        write_manifest(folder, splits, (settings.size, settings.size), _settings_json(settings))
+        shape = (settings.size, settings.size)
+        write_manifest(folder, splits, shape, _settings_json(settings), settings.corrected)
     return {name: split["count"] for name, split in splits.items()}
 
 
@@ -140,7 +151,8 @@ def make_shard(folder: Path, settings: BuildSettings, task: Task, control: Contr
         if patient is None or patient[0] != number:
             patient = number, _patient(settings, number)
         draw = generator(settings.seed, "case", number, case)
-        made, facts = simulate_case(patient[1], draw, settings.preset, settings.slices)
+        clean = settings.clean if task.split == "train" else 0.0
+        made, facts = simulate_case(patient[1], draw, settings.preset, settings.slices, clean, settings.corrected)
         pairs += made
         cases.append({**facts, "count": len(made)})
     write_shard(folder / task.file, pairs, cases)

@@ -25,10 +25,11 @@ class LinearInterpolation:
 
     def restore(self, acquisition: Acquisition, control: Control = SILENT) -> Restoration:
         """Correct every slice that holds metal; see `correct.completion.complete`."""
-        return complete(acquisition, self.name, self._complete, control)
+        return complete(acquisition, self.name, self.complete_slice, control)
 
     @staticmethod
-    def _complete(data: SliceData) -> NDArray[np.float32]:
+    def complete_slice(data: SliceData) -> NDArray[np.float32]:
+        """The completed sinogram [view, bin] of one slice."""
         return interpolate_trace(data.sinogram, data.trace)
 
 

@@ -32,10 +32,11 @@ class NormalizedMAR:
 
     def restore(self, acquisition: Acquisition, control: Control = SILENT) -> Restoration:
         """Correct every slice that holds metal; see `correct.completion.complete`."""
-        return complete(acquisition, self.name, self._complete, control, {"prior": "LI-corrected image"})
+        return complete(acquisition, self.name, self.complete_slice, control, {"prior": "LI-corrected image"})
 
     @staticmethod
-    def _complete(data: SliceData) -> NDArray[np.float32]:
+    def complete_slice(data: SliceData) -> NDArray[np.float32]:
+        """The completed sinogram [view, bin] of one slice."""
         first = data.reconstruct(interpolate_trace(data.sinogram, data.trace))
         prior = tissue_prior(first, data.metal, data.mu_water)
         projected = np.maximum(data.projector.forward(prior), 0.0) + np.float32(PRIOR_FLOOR)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.networks import settings_classes
+from ctrestoration.networks._images import HU_SCALE, SEEN_HU, network_inputs
 from ctrestoration.training.config import DataPath, LearningRate, PositiveInt, Strict, one_of
 from ctrestoration.training.method import Batch, Collapse, Parts, Stage
+from ctrestoration.training.sources import images_of
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
-
-HU_SCALE = 1000.0
-"""Networks see HU / 1000: water 0, air -1, dense bone about 1.5."""
 
 
 class StageConfig(Strict):
@@ -71,13 +71,30 @@ class ImageConfig(Strict):
     window: tuple[float, float] = Field(
         default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR."
     )
+    inputs: tuple[Literal["input", "nmar", "li", "metal"], ...] = Field(
+        default=("input",),
+        min_length=1,
+        description="What the network sees, one channel each: the uncorrected image, the same slice corrected by NMAR "
+        "or LI, the metal mask.",
+    )
+    added_to: Literal["input", "nmar", "li"] = Field(
+        default="input", description="The image to which the network's output is added (residual)."
+    )
+
+    @model_validator(mode="after")
+    def _sees_what_it_corrects(self) -> ImageConfig:
+        if len(set(self.inputs)) < len(self.inputs):
+            raise ValueError(f"inputs names one of {', '.join(self.inputs)} twice")
+        if self.added_to not in self.inputs:
+            raise ValueError(f"added_to {self.added_to} has to be one of inputs, which are {', '.join(self.inputs)}")
+        return self
 
 
 class ImageMethod:
-    """Common parts of image-to-image recipes: network `g` predicts what to add to the input image (residual).
+    """Common parts of image-to-image recipes: network `g` predicts what to add to an image (residual).
 
     Batches hold "input" and "target" [sample, 1, row, column] in HU, and "metal" (1 where there is metal) which is
-    left out of losses and metrics.
+    left out of losses and metrics; beside them whatever the settings' `inputs` ask for.
     """
 
     collapse: Collapse | None = None
@@ -89,8 +106,14 @@ class ImageMethod:
         self.stages = stages
 
     def build(self, config: RunConfig) -> Parts:
-        """See `Method.build`."""
-        network = self.settings.network.build(in_channels=1, out_channels=1)
+        """See `Method.build`.
+
+        Raises:
+            InputError: the data do not hold what the network is to see.
+        """
+        for part in ("train", "validation"):
+            refuse_missing(self.settings.inputs, getattr(config.data, part), f"data.{part}")
+        network = self.settings.network.build(in_channels=len(self.settings.inputs), out_channels=1)
         start_from_identity(network)
         if self.settings.initial_weights is not None:
             from ctrestoration.models.weights import load_into
@@ -106,18 +129,24 @@ class ImageMethod:
 
     def restore(self, batch: Batch, parts: Parts) -> Tensor:
         """The corrected image in HU."""
-        image = batch["input"]
-        return image + HU_SCALE * parts.modules["g"](image / HU_SCALE).float()
+        seen = network_inputs(batch, self.settings.inputs)
+        return batch[self.settings.added_to] + HU_SCALE * parts.modules["g"](seen).float()
 
     def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
-        """PSNR in the fixed window and RMSE in HU outside the metal, of the output and of the input."""
+        """PSNR in the fixed window and RMSE in HU outside the metal, of the output and of the input.
+
+        "clean_change_hu" is the RMSE by which a metal-free image without mask changes: it should stay as it is.
+        """
         output = self.restore(batch, parts)
         outside = outside_metal(batch)
+        clean = dict.fromkeys(("input", "nmar", "li"), batch["target"])
+        left = self.restore({**batch, **clean, "metal": torch.zeros_like(outside)}, parts)
         return {
             "psnr_db": psnr(output, batch["target"], outside, self.settings.window),
             "input_psnr_db": psnr(batch["input"], batch["target"], outside, self.settings.window),
             "rmse_hu": masked_mean((output - batch["target"]) ** 2, outside).sqrt(),
             "input_rmse_hu": masked_mean((batch["input"] - batch["target"]) ** 2, outside).sqrt(),
+            "clean_change_hu": masked_mean((left - batch["target"]) ** 2, torch.ones_like(outside)).sqrt(),
         }
 
     def preview(self, stage: Stage, batch: Batch, parts: Parts) -> list[NDArray[np.float32]]:
@@ -130,12 +159,36 @@ class ImageMethod:
         return {
             "network": {
                 "name": self.settings.network.name,
-                "options": self.settings.network.options(in_channels=1, out_channels=1),
+                "options": self.settings.network.options(in_channels=len(self.settings.inputs), out_channels=1),
             },
             "task": self.task,
-            "input": "image in HU / 1000, one slice",
-            "output": "what to add to the input, HU / 1000",
+            "inputs": list(self.settings.inputs),
+            "added_to": self.settings.added_to,
+            "input": f"one slice: {', '.join(self.settings.inputs)}; HU / 1000 clipped to {SEEN_HU[0]:g} to "
+            f"{SEEN_HU[1]:g} HU, metal 0 or 1",
+            "output": f"what to add to {self.settings.added_to}, HU / 1000",
         }
+
+
+def refuse_missing(inputs: Sequence[str], source: Any, place: str) -> None:
+    """Refuse data that do not hold the corrected images a network is to see.
+
+    Args:
+        inputs: what it is to see.
+        source: settings of the source, or None.
+        place: of these settings in the run file.
+
+    Raises:
+        InputError: something is missing.
+    """
+    held = None if source is None else images_of(source)
+    missing = [name for name in inputs if name in ("nmar", "li") and held is not None and name not in held]
+    if missing:
+        names = ",".join(missing)
+        raise InputError(
+            f"method.inputs asks for {names}, which {place} does not hold: give {place}.corrected, or build the data "
+            f"set with --with {names}."
+        )
 
 
 def start_from_identity(network: nn.Module) -> None:

@@ -19,7 +19,7 @@ from ctrestoration.errors import InputError
 from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.networks import settings_classes
 from ctrestoration.networks._blocks import DualDomain
-from ctrestoration.networks._operator import NetworkOperator, to_network_image, to_network_sinogram
+from ctrestoration.networks._operator import NetworkOperator, from_hu, to_hu
 from ctrestoration.training.config import DataPath, Strict, one_of
 from ctrestoration.training.method import Batch, Collapse, Losses, Parts, Stage
 from ctrestoration.training.recipes._base import StageConfig, masked_mean, outside_metal, psnr
@@ -27,9 +27,6 @@ from ctrestoration.training.recipes._uncertainty import EarlyNetworks, Uncertain
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
-
-MU_WATER = 0.0192
-"""Attenuation of water in 1/mm that network units rest on."""
 
 NetworkConfig: Any = one_of((*settings_classes("dual-domain"), *settings_classes("dictionary")))
 
@@ -128,7 +125,7 @@ class Unrolled:
     def step(self, stage: Stage, turn: str, batch: Batch, parts: Parts) -> Losses:
         """The published losses; the UC weights, mean 1, multiply the squared image errors only."""
         images, others = self._run(batch, parts.modules["g"])
-        target, outside = _image(batch["target"]), outside_metal(batch)
+        target, outside = from_hu(batch["target"]), outside_metal(batch)
         counted = (outside >= 0.5).to(target.dtype)
         weights = torch.ones_like(target)
         if self._early is not None and stage.name != "warm" and self._early.settings.map != "none":
@@ -146,14 +143,15 @@ class Unrolled:
         """Sinograms of the stages (dual domain), or absolute errors of image and artifact (dictionaries)."""
         middle = self.settings.middle
         if self._dual:
-            truth = to_network_sinogram(batch["target_sinogram"])
+            assert self._operator is not None  # noqa: S101 - build made it
+            truth = self._operator.to_network(batch["target_sinogram"])
             shares = [middle] * (len(others) - 1) + [1.0]
             errors = [((one - truth) ** 2).mean() for one in others]
             return (
                 self.settings.sinogram
                 * torch.stack([share * error for share, error in zip(shares, errors, strict=True)]).sum()
             )
-        artifact = _image(batch["input"]) - target
+        artifact = from_hu(batch["input"]) - target
         # Absolute errors are sums over the pixels of a sample, as published; the samples are averaged.
         parts = [middle * (outside * (image - target)).abs() for image in images[:-1]]
         parts += [(outside * (images[-1] - target)).abs()]
@@ -162,16 +160,15 @@ class Unrolled:
 
     def _run(self, batch: Batch, network: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
         """Images of every stage, and sinograms or artifacts; network units, float32."""
-        image, image_li = _image(batch["input"]), _image(batch["input_li"])
+        image, image_li = from_hu(batch["input"]), from_hu(batch["li"])
         if not self._dual:
             found = network(image, image_li, outside_metal(batch))
             return [one.float() for one in found.images], [one.float() for one in found.artifacts]
-        prior = _image(batch["prior"]) if "prior" in batch else None
-        data = DualDomain(
-            image, image_li, to_network_sinogram(batch["sinogram"]), to_network_sinogram(batch["sinogram_li"]),
-            batch["kept"], prior,
-        )  # fmt: skip
-        result = network(data, self._operator)
+        prior = from_hu(batch["prior"]) if "prior" in batch else None
+        operator = self._operator
+        assert operator is not None  # noqa: S101 - build made it
+        measured, filled = operator.to_network(batch["sinogram"]), operator.to_network(batch["sinogram_li"])
+        result = network(DualDomain(image, image_li, measured, filled, batch["kept"], prior), operator)
         return [one.float() for one in result.images], [one.float() for one in result.sinograms]
 
     def restore(self, batch: Batch, parts: Parts) -> Tensor:
@@ -186,7 +183,7 @@ class Unrolled:
         return {
             "psnr_db": psnr(output, target, outside, window),
             "input_psnr_db": psnr(batch["input"], target, outside, window),
-            "li_psnr_db": psnr(batch["input_li"], target, outside, window),
+            "li_psnr_db": psnr(batch["li"], target, outside, window),
             "rmse_hu": masked_mean((output - target) ** 2, outside).sqrt(),
         }
 
@@ -213,13 +210,3 @@ def operator_of(preset: str, size: int, pixel_mm: float) -> NetworkOperator:
     scanner = scanner_preset(preset)
     grid = scanner.image_grid((size, size), (pixel_mm, pixel_mm))
     return NetworkOperator(Projector(scanner.geometry(grid), grid))
-
-
-def to_hu(image: Tensor) -> Tensor:
-    """HU of a network image."""
-    return image / 2550.0 * (1000.0 / MU_WATER) - 1000.0
-
-
-def _image(hu: Tensor) -> Tensor:
-    """Network image of HU."""
-    return to_network_image(MU_WATER * (1.0 + hu / 1000.0))

@@ -17,7 +17,8 @@ from ctrestoration.jobs.outcome import DataRefusedError
 from ctrestoration.training.keys import Key
 
 Sample = dict[str, NDArray[np.float32]]
-"""Named float32 arrays, usually [channel, row, column]: "input" and "target" in HU, "metal" 0..1 where known.
+"""Named float32 arrays, usually [channel, row, column]: "input" and "target" in HU, "metal" 0..1 where known, "nmar"
+and "li" in HU where there are images corrected by these methods.
 
 A source may add what its recipes need (a sinogram, a trace, labels): the shape of a name is the same in all samples.
 """
@@ -49,6 +50,15 @@ class Source(Protocol):
         into the provenance and onto the card of the weights.
         """
         ...
+
+
+def images_of(config: Any) -> set[str] | None:
+    """Images that a source's samples hold beside "input" and "target"; None where its settings do not say.
+
+    A settings class says so by a method `images() -> set[str]`.
+    """
+    known = getattr(config, "images", None)
+    return None if known is None else set(known())
 
 
 @cache

@@ -19,6 +19,10 @@ class Config(Strict):
     count: PositiveInt = Field(default=64, description="Images in an epoch.")
     size: int = Field(default=64, ge=8, le=1024, description="Rows and columns.")
 
+    def images(self) -> set[str]:
+        """See `sources.images_of`."""
+        return set()
+
     def create(self) -> Discs:
         """The source that these settings describe."""
         return Discs(self)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import Field
 
-from ctrestoration.io.pairs import DamagedPairError, PairReader, read_manifest
+from ctrestoration.io.pairs import DamagedPairError, PairReader, read_manifest, stored_types
 from ctrestoration.training.config import DataPath, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import DamagedSampleError, Sample
@@ -23,6 +23,10 @@ class Config(Strict):
         default=None, ge=8, description="Random crop of so many rows and columns; none: whole slices."
     )
     flip: bool = Field(default=True, description="Mirror left and right at random. Not applied to validation data.")
+
+    def images(self) -> set[str]:
+        """See `sources.images_of`."""
+        return set(stored_types(read_manifest(self.folder))) - {"input", "target", "metal"}
 
     def create(self) -> StoredPairs:
         """The source that these settings describe."""

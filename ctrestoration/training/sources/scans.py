@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ctrestoration.training.cases import Scan, scan_case
+from ctrestoration.training.cases import Scan
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample, simulated
 
@@ -20,6 +20,10 @@ class Config(simulated.Config):
     preset: str = Field(default="adn-256", description="Scanner preset of the simulation.")
     nmar: bool = Field(default=False, description="Add the NMAR prior image, which InDuDoNet+ looks at.")
 
+    def images(self) -> set[str]:
+        """See `sources.images_of`."""
+        return {"li", *self.corrected}
+
     def create(self) -> Scans:
         """The source that these settings describe."""
         return Scans(self)
@@ -28,7 +32,7 @@ class Config(simulated.Config):
 class Scans(simulated.Simulated):
     """As `Simulated`; a sample holds more.
 
-    Beside "input", "target" (HU) and "metal": "input_li" and, where asked for, "prior" [1, row, column] in HU;
+    Beside "input", "target" (HU) and "metal": "li" and, where asked for, "nmar" and "prior" [1, row, column] in HU;
     "sinogram", "sinogram_li", "target_sinogram" (line integrals of the target) and "kept" (1 where a ray met no metal)
     [1, view, bin].
     """
@@ -37,10 +41,8 @@ class Scans(simulated.Simulated):
 
     def sample(self, key: Key) -> Sample:
         """See `Source.sample`."""
-        draw = key.generator("case")
-        patient = self.patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
-        (scan,), _ = scan_case(patient, draw, self.settings.preset, 1)
-        return {name: np.asarray(array, dtype=np.float32)[None] for name, array in self._arrays(scan).items()}
+        arrays = self._arrays(self.scan(key))
+        return {name: np.asarray(array, dtype=np.float32)[None] for name, array in arrays.items()}
 
     def _arrays(self, scan: Scan) -> dict[str, NDArray[np.floating]]:
         from ctrestoration.correct.interpolation import interpolate_trace
@@ -48,7 +50,7 @@ class Scans(simulated.Simulated):
         from ctrestoration.physics.fbp import fbp
         from ctrestoration.physics.projector import Projector
 
-        pair, acquisition = scan.pair(), scan.simulation.acquisition
+        pair, acquisition = scan.pair(self.settings.corrected), scan.simulation.acquisition
         sinogram, trace = acquisition.sinogram[0], acquisition.trace[0]
         interpolated = interpolate_trace(sinogram, trace)
         mu = fbp(interpolated, acquisition.geometry, acquisition.image_grid, mode=acquisition.fbp_mode)
@@ -56,7 +58,7 @@ class Scans(simulated.Simulated):
         projector = Projector(acquisition.geometry, acquisition.image_grid)
         arrays: dict[str, NDArray[np.floating]] = {
             **pair,
-            "input_li": mu * to_hu - 1000.0,
+            "li": mu * to_hu - 1000.0,
             "sinogram": sinogram,
             "sinogram_li": interpolated,
             "target_sinogram": projector.forward((pair["target"] + 1000.0) / to_hu),

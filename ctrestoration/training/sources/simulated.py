@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from ctrestoration.errors import InputError
-from ctrestoration.training.cases import Patient, phantom_patient, simulate_case, volume_patient
+from ctrestoration.training.cases import Patient, Scan, phantom_patient, scan_case, volume_patient
 from ctrestoration.training.config import DataPath, PositiveInt, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample
@@ -30,6 +30,20 @@ class Config(Strict):
     size: int = Field(default=128, ge=32, le=512, description="Rows and columns.")
     pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
     preset: str = Field(default="clinical", description="Scanner preset of the simulation.")
+    corrected: tuple[Literal["nmar", "li"], ...] = Field(
+        default=(), description="Add the images of these classical methods, for networks that look at them."
+    )
+    clean: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Share of samples without artifact, half of them with a mask, so that a metal-free image stays as "
+        "it is. Never in validation data.",
+    )
+
+    def images(self) -> set[str]:
+        """See `sources.images_of`."""
+        return set(self.corrected)
 
     def create(self) -> Simulated:
         """The source that these settings describe."""
@@ -62,10 +76,16 @@ class Simulated:
 
     def sample(self, key: Key) -> Sample:
         """See `Source.sample`."""
+        pair = self.scan(key).pair(self.settings.corrected)
+        return {name: array[None] for name, array in pair.items()}
+
+    def scan(self, key: Key) -> Scan:
+        """The scan of a key, without artifact now and then."""
         draw = key.generator("case")
         patient = self.patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
-        (pair,), _ = simulate_case(patient, draw, self.settings.preset, 1)
-        return {name: array[None] for name, array in pair.items()}
+        clean = 0.0 if key.stage == "validation" else self.settings.clean
+        (scan,), _ = scan_case(patient, draw, self.settings.preset, 1, clean)
+        return scan
 
     def fingerprint(self) -> str:
         """Digest of the settings and of the size of each volume file."""
