@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from ctrestoration.physics import lanes
+from ctrestoration.physics import fbp, lanes, views
 from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid, ParallelBeam
 from ctrestoration.physics.projector import Projector
 
@@ -85,3 +85,21 @@ def test_a_ray_scanned_twice_is_projected_twice() -> None:
     image = np.random.default_rng(3).random(SQUARE.shape, dtype=np.float32)
     sinogram = Projector(twice, SQUARE).forward(image)
     np.testing.assert_allclose(sinogram[60:], sinogram[:60, ::-1], rtol=1e-5, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_views_backprojected_together_give_the_numbers_of_one_by_one(name, monkeypatch) -> None:
+    geometry, grid, copies = CASES[name]
+    if not copies:
+        geometry = FanFlat(97, 101, 1.5, 0.2, **FAN)  # a full turn that no quarter maps onto itself
+    filtered = np.random.default_rng(4).standard_normal((3, geometry.n_views, geometry.n_bins)).astype(np.float32)
+    modes = ["exact", "odl-compat"] if isinstance(geometry, FanFlat) else ["exact"]
+    groups = views.symmetric_views(geometry, grid)
+    assert (groups is None) == (name in ("sparse", "short scan"))
+    for mode in modes:
+        together = fbp.fbp(filtered, geometry, grid, mode=mode)
+        assert np.array_equal(together, np.stack([fbp.fbp(each, geometry, grid, mode=mode) for each in filtered]))
+        with monkeypatch.context() as patch:
+            patch.setattr(fbp, "symmetric_views", lambda *_: None)
+            alone = fbp.fbp(filtered, geometry, grid, mode=mode)
+        np.testing.assert_allclose(together, alone, rtol=0, atol=1e-5 * np.abs(alone).max())

@@ -45,6 +45,15 @@ def _everywhere(builder: Any, value: Any) -> Any:
     return builder.shuffle_vector(first, undefined, pattern)
 
 
+def _between(context: Any, builder: Any, kind: Any, image: Any, low: Any, share: Any) -> Any:
+    """(1 - share) * image[low + lane] + share * image[low + LANES + lane]."""
+    near = _pointer(context, builder, kind, image, low)
+    far = _pointer(context, builder, kind, image, builder.add(low, ir.Constant(low.type, LANES)))
+    a, b = builder.load(near, align=4), builder.load(far, align=4)
+    rise = builder.fmul(_everywhere(builder, share), builder.fsub(b, a, flags=["contract"]), flags=["contract"])
+    return builder.fadd(rise, a, flags=["contract"])
+
+
 @intrinsic  # type: ignore[untyped-decorator]
 def _read_between(typing: Any, totals: Any, at: Any, image: Any, low: Any, share: Any) -> Any:
     """totals[at + lane] += (1 - share) * image[low + lane] + share * image[low + LANES + lane]."""
@@ -52,14 +61,23 @@ def _read_between(typing: Any, totals: Any, at: Any, image: Any, low: Any, share
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         total = _pointer(context, builder, signature.args[0], values[0], values[1])
-        near = _pointer(context, builder, signature.args[2], values[2], values[3])
-        next_pixel = builder.add(values[3], ir.Constant(values[3].type, LANES))
-        far = _pointer(context, builder, signature.args[2], values[2], next_pixel)
-        a, b = builder.load(near, align=4), builder.load(far, align=4)
-        rise = builder.fsub(b, a, flags=["contract"])
-        step = builder.fmul(_everywhere(builder, values[4]), rise, flags=["contract"])
-        between = builder.fadd(step, a, flags=["contract"])
+        between = _between(context, builder, signature.args[2], values[2], values[3], values[4])
         builder.store(builder.fadd(builder.load(total, align=4), between), total, align=4)
+        return context.get_dummy_value()
+
+    return signature, code
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _read_weighted(typing: Any, totals: Any, at: Any, bins: Any, low: Any, share: Any, weight: Any) -> Any:
+    """As `_read_between`, times a weight."""
+    signature = types.void(totals, at, bins, low, share, weight)
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        total = _pointer(context, builder, signature.args[0], values[0], values[1])
+        between = _between(context, builder, signature.args[2], values[2], values[3], values[4])
+        weighted = builder.fmul(_everywhere(builder, values[5]), between, flags=["contract"])
+        builder.store(builder.fadd(weighted, builder.load(total, align=4), flags=["contract"]), total, align=4)
         return context.get_dummy_value()
 
     return signature, code
@@ -143,3 +161,59 @@ def adjoint(values: NDArray, steps: NDArray, ranges: NDArray, lengths: NDArray, 
                         share = np.float32(place & _MASK) * _UNIT
                         low = (k * width + (place >> _SHIFT)) * LANES
                         _spread_between(flat, low, share, loads, (begin + n) * LANES)  # type: ignore[call-arg]
+
+
+@numba.njit(cache=True, parallel=True, fastmath=_EXACT, error_model="numpy")
+def backproject(
+    filtered: NDArray,
+    angles: NDArray,
+    x: NDArray,
+    y: NDArray,
+    kind: int,
+    distance: float,
+    first: float,
+    per_pitch: float,
+    power: int,
+    out: NDArray,
+) -> None:
+    """Pixel-driven backprojection of groups of views; see `_numba_kernels.backproject` and `views`.
+
+    Args:
+        filtered: [group, bin + 4, LANES], two zeros at either end, which `first` counts in.
+        angles: [group].
+        x: of every column.
+        y: of every row.
+        kind: 0 parallel, 1 flat fan, 2 curved fan.
+        distance: source to isocenter.
+        first: bin of the central ray.
+        per_pitch: bins a unit.
+        power: of the flat fan's distance weight.
+        out: [row, column, LANES].
+    """
+    top = filtered.shape[1] - 2.0
+    for index in numba.prange(out.shape[0]):
+        row = np.int64(index)
+        totals = np.zeros(out.shape[1] * LANES, dtype=np.float32)
+        for group in range(filtered.shape[0]):
+            c, s, bins = np.cos(angles[group]), np.sin(angles[group]), filtered[group].reshape(-1)
+            for column in range(out.shape[1]):
+                across = x[column] * c + y[row] * s
+                weight = np.float32(1.0)
+                if kind == 0:
+                    place = first + across * per_pitch
+                else:
+                    along = distance - x[column] * s + y[row] * c
+                    if kind == 1:
+                        inverse = distance / along
+                        place = first + across * inverse * per_pitch
+                        weight = np.float32(inverse if power == 1 else inverse * inverse)
+                    else:
+                        place = first + np.arctan2(across, along) * per_pitch
+                        weight = np.float32(1.0 / (across * across + along * along))
+                place = min(max(place, 0.0), top)
+                low = np.int64(place)
+                share = np.float32(place - low)
+                _read_weighted(totals, column * LANES, bins, low * LANES, share, weight)  # type: ignore[call-arg]
+        for column in range(out.shape[1]):
+            for lane in range(LANES):
+                out[row, column, lane] = totals[column * LANES + lane]

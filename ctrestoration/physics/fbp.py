@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from ctrestoration.errors import InputError
 from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid
 from ctrestoration.physics.kernels import kernels
+from ctrestoration.physics.lanes import LANES
+from ctrestoration.physics.views import ViewGroups, symmetric_views
 
 Mode = Literal["exact", "odl-compat"]
 _PAD = 2
@@ -62,8 +64,12 @@ def fbp(
     stack = sinogram.reshape(-1, *sinogram.shape[-2:])
     out = np.empty((len(stack), *grid.shape), dtype=np.float32)
     filters = _filter(geometry, window, mode, frequency_scaling)
-    for z, views in enumerate(stack):
-        out[z] = _backproject(_filtered(views, geometry, mode, filters), geometry, grid, mode)
+    groups = symmetric_views(geometry, grid) if kernels().HAS_LANES else None
+    at_once = groups.slices_at_once if groups else 1
+    for start in range(0, len(stack), at_once):
+        some = slice(start, start + at_once)
+        filtered = np.stack([_filtered(views, geometry, mode, filters) for views in stack[some]])
+        out[some] = _backproject(filtered, geometry, grid, mode, groups)
     return out.reshape(*lead, *grid.shape)
 
 
@@ -155,16 +161,24 @@ def parker_weights(geometry: FanFlat | FanArc) -> NDArray[np.float64]:
     return np.where(beta < 2.0 * (over - gamma), rise, np.where(beta > math.pi - 2.0 * gamma, fall, 1.0))
 
 
-def _backproject(filtered: NDArray[np.float32], geometry: Geometry, grid: ImageGrid, mode: str) -> NDArray[np.float32]:
+def _backproject(
+    filtered: NDArray[np.float32], geometry: Geometry, grid: ImageGrid, mode: str, groups: ViewGroups | None
+) -> NDArray[np.float32]:
+    """Slices [slice, row, column] of filtered views [slice, view, bin], as many as go at once."""
     x, y = grid.coordinates()
     kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
     distance = getattr(geometry, "source_distance", 1.0)
     first = 0.5 * (geometry.n_bins - 1) - geometry.offset + _PAD
     power = 1 if mode == "odl-compat" else 2
-    out = np.empty(grid.shape, dtype=np.float32)
+    facts = (x, y, kind, distance, first, 1.0 / _pitch(geometry), power)
+    padded = np.pad(filtered, ((0, 0), (0, 0), (_PAD, _PAD)))
+    if groups is not None:
+        from ctrestoration.physics import _numba_lanes
+
+        lanes = np.empty((*grid.shape, LANES), dtype=np.float32)
+        _numba_lanes.backproject(groups.side_by_side(padded), groups.angles, *facts, lanes)
+        return groups.turned_back(lanes, len(filtered))
+    out = np.empty((1, *grid.shape), dtype=np.float32)
     angles = geometry.angles
-    padded = np.pad(filtered, ((0, 0), (_PAD, _PAD)))
-    kernels().backproject(
-        padded, np.cos(angles), np.sin(angles), x, y, kind, distance, first, 1.0 / _pitch(geometry), power, out
-    )
+    kernels().backproject(padded[0], np.cos(angles), np.sin(angles), *facts, out[0])
     return out

@@ -27,10 +27,10 @@ LANES = 8
 FRACTION_BITS = 31
 """Positions are integers in units of 2^-31 pixel: exact sums, so that a walk can be taken up anywhere."""
 
-_FEWEST = 4
+FEWEST = 4
 """With fewer copies the lanes would be too empty to pay."""
 
-_FILLED = 0.8
+FILLED = 0.8
 """Symmetries are used where at least this share of the lanes has a ray to serve."""
 
 
@@ -128,7 +128,7 @@ def symmetric_walks(geometry: Geometry, grid: ImageGrid) -> tuple[Walks, ...]:
             _grouped(steps, ranges, grid.shape, rays, turned, mirrored) for rays in _kinds(ranges, inside, turned)
         )
         lanes = sum(part.rays.size for part in parts)
-        if parts and inside.size >= _FILLED * lanes and all(len(part.copies) >= _FEWEST for part in parts):
+        if parts and inside.size >= FILLED * lanes and all(len(part.copies) >= FEWEST for part in parts):
             return parts
     return ()
 
