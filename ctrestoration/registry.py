@@ -10,6 +10,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
 from ctrestoration.acquisition import Acquisition
@@ -34,7 +36,9 @@ class Method(Protocol):
         reference: the publication, with its equation numbers where they matter.
 
     A method that can compute on a GPU also offers `on_device(device) -> Method`, device "auto", "cpu" or "cuda": the
-    same method set to compute there; it raises InputError where that device is not usable.
+    same method set to compute there; it raises InputError where that device is not usable. One that returns an
+    uncertainty has `gives_uncertainty = True`, so that a front end can ask for it; where that costs time, it offers
+    `with_uncertainty() -> Method`, the same method set to return it.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Method(Protocol):
 
 
 _METHODS: dict[str, Method] = {}
+_OPENERS: dict[str, Callable[[Path], Method]] = {}
 _LOADED: set[Task] = set()
 AnyMethod = TypeVar("AnyMethod", bound=Method)
 
@@ -58,6 +63,11 @@ def register(method: AnyMethod) -> AnyMethod:
         raise ValueError(f"two methods are called {method.name!r}")
     _METHODS[method.name] = method
     return method
+
+
+def register_files(task: Task, opener: Callable[[Path], Method]) -> None:
+    """Let `get` make methods of weights files (.safetensors) by `opener`, which raises InputError where it cannot."""
+    _OPENERS[task] = opener
 
 
 def methods(task: Task) -> dict[str, Method]:
@@ -71,12 +81,18 @@ def methods(task: Task) -> dict[str, Method]:
 
 
 def get(task: Task, name: str) -> Method:
-    """The method of that name.
+    """The method of that name, or of that weights file.
+
+    Args:
+        task: what it is for.
+        name: of a registered method, or the path of a .safetensors file.
 
     Raises:
-        InputError: unknown name; the message lists the known ones and the nearest.
+        InputError: unknown name; the message lists the known ones and the nearest. Or weights that cannot be used.
     """
     known = methods(task)
+    if name not in known and name.endswith(".safetensors") and task in _OPENERS:
+        return _OPENERS[task](Path(name))
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -26,7 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("input", metavar="IN", help="CT volume in HU: NRRD, NIfTI, MHA or a DICOM folder")
     parser.add_argument("output", metavar="OUT", help="corrected volume to write, on the same grid")
-    parser.add_argument("--method", metavar="NAME", required=True, help="li, nmar, ...; an unknown name lists them all")
+    parser.add_argument(
+        "--method",
+        metavar="NAME",
+        required=True,
+        help="li, nmar, ..., or a .safetensors file of trained weights; an unknown name lists them all",
+    )
     parser.add_argument(
         "--acquisition", metavar="F", help="measured or simulated sinograms of IN; without it, IN is forward projected"
     )
@@ -55,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_labels, write_volume
 
-    method = _method(arguments.method, arguments.device)
+    method = _method(arguments.method, arguments.device, arguments.uncertainty is not None)
     outputs = [path for path in (arguments.output, arguments.uncertainty, arguments.synthesized) if path is not None]
     for number, output in enumerate(outputs):
         refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal)
@@ -91,8 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _method(name: str, device: str) -> Method:
-    """The method of that name, set to compute where it was asked to.
+def _method(name: str, device: str, uncertain: bool) -> Method:
+    """The method of that name, set to compute where and what it was asked to.
 
     Raises:
         InputError: unknown method, or one that computes on the CPU only although a GPU was asked for.
@@ -100,6 +105,8 @@ def _method(name: str, device: str) -> Method:
     from ctrestoration import registry
 
     method = registry.get("mar", name)
+    if uncertain and hasattr(method, "with_uncertainty"):
+        method = method.with_uncertainty()
     choose = getattr(method, "on_device", None)
     if choose is not None:
         return choose(device)  # type: ignore[no-any-return]

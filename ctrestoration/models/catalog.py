@@ -26,9 +26,14 @@ def find_models(folder: Path | None = None) -> list[dict[str, Any]]:
     """
     if folder is not None and not folder.is_dir():
         raise InputError(f"There is no folder {folder}.")
-    paths = sorted(SHIPPED.glob("*.safetensors"))
+    paths = shipped_files()
     paths += sorted(folder.rglob("*.safetensors")) if folder is not None else []
     return [describe(path) for path in paths]
+
+
+def shipped_files() -> list[Path]:
+    """The weights files of this package."""
+    return sorted(SHIPPED.glob("*.safetensors"))
 
 
 def describe(path: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +114,27 @@ def load_network(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     network = build_network(description["name"], description["options"])
     load_into(network, path)
     return network.eval(), about
+
+
+def load_copies(paths: Sequence[Path], module: nn.Module) -> list[nn.Module]:
+    """Frozen copies of a network, in evaluation mode, with the verified weights of each file; on its own device.
+
+    Raises:
+        InputError: a file is missing, or its weights belong to another network.
+        DataRefusedError: a file is damaged.
+    """
+    from safetensors.torch import load_file
+
+    copies = []
+    for path in paths:
+        verify(path)
+        frozen = copy.deepcopy(module)
+        try:
+            frozen.load_state_dict(load_file(path))
+        except RuntimeError as error:
+            raise InputError(f"{path} does not fit the network: {str(error).splitlines()[-1].strip()}") from error
+        copies.append(frozen.eval().requires_grad_(False))
+    return copies
 
 
 def _sidecar(path: Path) -> Path:

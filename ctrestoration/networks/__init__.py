@@ -36,15 +36,25 @@ def build_network(name: str, options: Mapping[str, object]) -> nn.Module:
     Raises:
         InputError: unknown name, or options that the network does not take.
     """
-    known = network_names()
-    if name not in known:
-        raise InputError(f"Unknown network {name!r}: known ones are {', '.join(known)}.")
+    kind_of(name)  # refuses unknown ones
     module = importlib.import_module(f"{__name__}.{name}")
     try:
         network: nn.Module = module.NETWORK(**options)
     except TypeError as error:
         raise InputError(f"The network {name!r} cannot be built: {error}.") from error
     return network
+
+
+def kind_of(name: str) -> str:
+    """KIND of the network of that name.
+
+    Raises:
+        InputError: unknown network.
+    """
+    known = network_names()
+    if name not in known:
+        raise InputError(f"Unknown network {name!r}: known ones are {', '.join(known)}.")
+    return str(getattr(importlib.import_module(f"{__name__}.{name}"), "KIND", "unknown"))
 
 
 @cache

@@ -5,7 +5,6 @@ For recipes: `save` in `Method.epoch_end`, `load` in `Method.enter`. Repeated af
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from ctrestoration.jobs.durable import replace_file, replace_text, sha256_of
 from ctrestoration.jobs.outcome import DataRefusedError
 from ctrestoration.jobs.rundir import RunDirectory
+from ctrestoration.models.weights import load_copies
 
 
 def save(run: RunDirectory, stage: str, epoch: int, module: nn.Module) -> Path:
@@ -36,19 +36,7 @@ def load(run: RunDirectory, stage: str, module: nn.Module) -> list[nn.Module]:
     Raises:
         DataRefusedError: there are none, or one is damaged.
     """
-    from safetensors.torch import load_file
-
-    copies = []
-    for path in sorted(run.snapshots.glob(f"{stage}-*.safetensors")):
-        try:
-            expected = path.with_name(path.name + ".sha256").read_text(encoding="ascii").split()[0]
-        except (OSError, IndexError, UnicodeDecodeError):
-            expected = ""
-        if sha256_of(path) != expected:
-            raise DataRefusedError(f"{path} is damaged: it does not have the digest beside it.")
-        frozen = copy.deepcopy(module)
-        frozen.load_state_dict(load_file(path))
-        copies.append(frozen.eval().requires_grad_(False))
+    copies = load_copies(sorted(run.snapshots.glob(f"{stage}-*.safetensors")), module)
     if not copies:
         raise DataRefusedError(f"{run.snapshots} holds no snapshots of stage {stage!r}.")
     return copies

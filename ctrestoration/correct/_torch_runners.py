@@ -1,0 +1,237 @@
+"""How each kind of network corrects one slice. Imported only where a network is applied: it needs torch.
+
+A runner prepares what a network is given, as tensors [1, channel, row, column], and makes HU of what it answers. The
+names in `MIRRORED` are mirrored for the flip ensemble.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ctrestoration.correct.corrected import CorrectedSlices
+from ctrestoration.correct.interpolation import interpolate_trace
+from ctrestoration.correct.prior import tissue_prior
+from ctrestoration.errors import InputError
+from ctrestoration.models.weights import load_copies, load_network
+from ctrestoration.networks import kind_of
+from ctrestoration.networks._blocks import DualDomain
+from ctrestoration.networks._images import HU_SCALE, network_inputs
+from ctrestoration.networks._operator import MU_WATER, NetworkOperator, from_hu, to_hu
+from ctrestoration.volume import AIR_HU
+
+if TYPE_CHECKING:
+    from ctrestoration.acquisition import Acquisition
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+"""Axes that are mirrored for each member of the flip ensemble."""
+
+Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a network says about one slice.
+
+    Attributes:
+        image: HU [row, column].
+        sinogram: completed line integrals [view, bin], or None for networks of the image domain. Outside the trace
+            they are the measured ones, bit for bit.
+    """
+
+    image: NDArray[np.float32]
+    sinogram: NDArray[np.float32] | None = None
+
+
+class Runner:
+    """Applies one network to the slices of one acquisition.
+
+    Args:
+        network: in evaluation mode.
+        about: the header of its weights.
+        acquisition: the data.
+        device: where to compute.
+    """
+
+    def __init__(self, network: nn.Module, about: Mapping[str, Any], acquisition: Acquisition, device: str) -> None:
+        self.device = torch.device(device)
+        self.network = network.to(self.device).requires_grad_(False)
+        self.about, self.acquisition = about, acquisition
+        self.corrected = CorrectedSlices(acquisition, self.wanted())
+
+    def wanted(self) -> tuple[str, ...]:
+        """Images of `correct.corrected` that the network looks at."""
+        raise NotImplementedError
+
+    def prepare(self, z: int) -> Batch:
+        """What the network is given of slice z."""
+        raise NotImplementedError
+
+    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
+        """The answer of a network of this kind; `flip`: it sees everything mirrored along these axes."""
+        raise NotImplementedError
+
+    def _images(self, z: int) -> Batch:
+        """Uncorrected and corrected images in HU, and the mask."""
+        uncorrected = np.maximum(self.acquisition.image.array[z], np.float32(AIR_HU))
+        images = {"input": uncorrected, "metal": self.acquisition.metal[z].astype(np.float32)}
+        images |= {name: np.maximum(image, np.float32(AIR_HU)) for name, image in self.corrected.slice(z).items()}
+        return {name: self._tensor(image) for name, image in images.items()}
+
+    def _tensor(self, array: NDArray[np.floating]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None, None].to(self.device)
+
+
+class ImageRunner(Runner):
+    """Networks that map images to what has to be added to one of them."""
+
+    def wanted(self) -> tuple[str, ...]:
+        """See `Runner.wanted`."""
+        return tuple(name for name in self.inputs if name in ("nmar", "li"))
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """What the weights say that the network sees."""
+        return tuple(self.about.get("inputs", ("input",)))
+
+    def prepare(self, z: int) -> Batch:
+        """See `Runner.prepare`."""
+        return self._images(z)
+
+    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
+        """See `Runner.run`."""
+        seen = torch.flip(network_inputs(batch, self.inputs), tuple(flip))
+        change = torch.flip(network(seen).float(), tuple(flip))
+        image = batch[self.about.get("added_to", "input")] + HU_SCALE * change
+        return Answer(_array(image))
+
+
+class DictionaryRunner(Runner):
+    """DICDNet and its relatives: uncorrected and LI-corrected image, and where there is no metal."""
+
+    def wanted(self) -> tuple[str, ...]:
+        """See `Runner.wanted`."""
+        return ("li",)
+
+    def prepare(self, z: int) -> Batch:
+        """See `Runner.prepare`."""
+        return self._images(z)
+
+    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
+        """See `Runner.run`."""
+        axes = tuple(flip)
+        image, li, outside = from_hu(batch["input"]), from_hu(batch["li"]), 1.0 - batch["metal"]
+        result = network(torch.flip(image, axes), torch.flip(li, axes), torch.flip(outside, axes))
+        return Answer(_array(to_hu(torch.flip(result.images[-1].float(), axes))))
+
+
+class DualDomainRunner(Runner):
+    """InDuDoNet and its relatives: image and sinogram, and the scanner itself."""
+
+    def __init__(self, network: nn.Module, about: Mapping[str, Any], acquisition: Acquisition, device: str) -> None:
+        super().__init__(network, about, acquisition, device)
+        self.operator = NetworkOperator(self.corrected.projector)
+        # Network units rest on one value of water; an acquisition may rest on another.
+        self._water = MU_WATER / acquisition.mu_water
+        self._prior = about["network"]["options"].get("prior") == "nmar"
+
+    def wanted(self) -> tuple[str, ...]:
+        """See `Runner.wanted`."""
+        return ("li",)
+
+    def prepare(self, z: int) -> Batch:
+        """See `Runner.prepare`."""
+        batch = self._images(z)
+        sinogram, trace = self.acquisition.sinogram[z], self.acquisition.trace[z]
+        batch["sinogram"] = self.operator.to_network(self._tensor(sinogram) * self._water)
+        batch["filled"] = self.operator.to_network(self._tensor(interpolate_trace(sinogram, trace)) * self._water)
+        batch["kept"] = self._tensor((~trace).astype(np.float32))
+        if self._prior:
+            mu = np.float32(self.acquisition.mu_water)
+            li = (_array(batch["li"]) / np.float32(1000.0) + 1) * mu
+            batch["prior"] = self._tensor(tissue_prior(li, self.acquisition.metal[z], float(mu)) / mu * 1000 - 1000)
+        return batch
+
+    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
+        """See `Runner.run`."""
+        axes = tuple(flip)
+        image, li = (torch.flip(from_hu(batch[name]), axes) for name in ("input", "li"))
+        prior = torch.flip(from_hu(batch["prior"]), axes) if "prior" in batch else None
+        data = DualDomain(image, li, batch["sinogram"], batch["filled"], batch["kept"], prior)
+        result = network(data, _Mirrored(self.operator, axes) if axes else self.operator)
+        completed = self.operator.to_line_integrals(result.sinograms[-1].float()) / self._water
+        hard = np.where(self.acquisition.trace[z], _array(completed), self.acquisition.sinogram[z])
+        return Answer(_array(to_hu(torch.flip(result.images[-1].float(), axes))), hard)
+
+
+class _Mirrored:
+    """The scanner as mirrored images see it: their own sinogram is that of the image as it was."""
+
+    def __init__(self, operator: NetworkOperator, axes: tuple[int, ...]) -> None:
+        self._operator, self._axes = operator, axes
+        self.strength = operator.strength
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self._operator.forward(torch.flip(image, self._axes))
+
+    def adjoint(self, sinogram: Tensor) -> Tensor:
+        return torch.flip(self._operator.adjoint(sinogram), self._axes)
+
+
+RUNNERS: dict[str, type[Runner]] = {
+    "image": ImageRunner,
+    "dictionary": DictionaryRunner,
+    "dual-domain": DualDomainRunner,
+}
+"""By the KIND of the network, see `networks`."""
+
+
+def open_runner(path: Path, acquisition: Acquisition, device: str) -> Runner:
+    """The runner of a weights file.
+
+    Args:
+        path: verified before it is read.
+        acquisition: what it is to be applied to.
+        device: "auto", "cpu" or "cuda".
+
+    Raises:
+        InputError: no file, a kind of network that corrects nothing, or a device that is not usable.
+        DataRefusedError: the file is damaged or not ours.
+    """
+    network, about = load_network(path)
+    kind = kind_of(about["network"]["name"])
+    if kind not in RUNNERS:
+        raise InputError(f"{path} holds a network of the kind {kind!r}, which corrects no metal artifacts.")
+    return RUNNERS[kind](network, about, acquisition, usable_device(device))
+
+
+def usable_device(device: str) -> str:
+    """Where to compute, "cpu" or "cuda".
+
+    Raises:
+        InputError: "cuda" where PyTorch finds no usable GPU.
+    """
+    if device == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise InputError("PyTorch finds no usable NVIDIA GPU here: choose --device cpu or auto.")
+    return "cpu"
+
+
+def early_networks(runner: Runner, paths: Sequence[Path]) -> list[nn.Module]:
+    """The network with the weights of its early epochs, for the snapshot ensemble."""
+    return [one.to(runner.device) for one in load_copies(paths, runner.network)]
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor[0, 0].to("cpu", torch.float32).numpy()
+    return array

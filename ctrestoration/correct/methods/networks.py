@@ -1,0 +1,232 @@
+"""Trained networks as methods: every shipped weights file with the task "mar", and any other by its path.
+
+Listing them reads the headers of the files only; torch and safetensors are needed where one is applied.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration._version import __version__
+from ctrestoration.acquisition import Acquisition
+from ctrestoration.control import SILENT, Control
+from ctrestoration.correct.completion import Coverage
+from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
+from ctrestoration.jobs.outcome import DataRefusedError
+from ctrestoration.models.catalog import read_header, shipped_files
+from ctrestoration.registry import Task, register, register_files
+from ctrestoration.restoration import Restoration
+
+if TYPE_CHECKING:
+    from ctrestoration.correct._torch_runners import Answer, Runner
+
+TASK: Task = "mar"
+
+
+class NetworkMethod:
+    """Corrects the slices that hold metal with a trained network, one after the other.
+
+    A slice depends on its own data (and on its neighbors', for networks that look at them), never on how many slices
+    are corrected at once; one slice is in memory at a time. Metal voxels keep their measured values, slices without
+    metal all of theirs, bit for bit.
+
+    Args:
+        path: the weights, with their digest beside them.
+        about: the facts in their header.
+    """
+
+    task: Task = "mar"
+    gives_uncertainty = True
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path, self.about = path, about
+        network = about.get("network", {})
+        self.name = str(about.get("name", path.stem))
+        self.title = f"{about.get('title', self.name)} ({network.get('name', 'network')})"
+        self.reference = str(about.get("reference", "a network trained with ctrestoration; see its card"))
+        self._device = "auto"
+        self._uncertain = False
+
+    def on_device(self, device: str) -> NetworkMethod:
+        """See `registry.Method`: the same method, set to compute there.
+
+        Raises:
+            InputError: "cuda" where PyTorch finds no usable GPU.
+        """
+        if device == "cuda":
+            _require_torch()
+            from ctrestoration.correct._torch_runners import usable_device
+
+            usable_device(device)
+        changed = copy.copy(self)
+        changed._device = device
+        return changed
+
+    def with_uncertainty(self) -> NetworkMethod:
+        """The same method, set to return its uncertainty, too: it takes several times as long, for the same image.
+
+        The uncertainty is the standard deviation, in HU, of an ensemble: the networks of the training's early epochs
+        where these are at hand (in the folder `snapshots` of the run), else the network itself on mirrored copies of
+        the slice. The provenance says which.
+        """
+        changed = copy.copy(self)
+        changed._uncertain = True
+        return changed
+
+    def restore(self, acquisition: Acquisition, control: Control = SILENT) -> Restoration:
+        """Correct every slice that holds metal.
+
+        Raises:
+            MissingDependencyError: torch or safetensors is not installed.
+            InputError, DataRefusedError: the weights cannot be used.
+            Cancelled: where the control asks to stop.
+        """
+        slices = [int(z) for z in np.flatnonzero(acquisition.trace.any(axis=(1, 2)))]
+        image = np.array(acquisition.image.array)
+        synthesized = np.zeros(image.shape, dtype=bool)
+        spread = np.zeros(image.shape, dtype=np.float32) if self._uncertain else None
+        ensemble = "none"
+        if not slices:
+            warnings.warn(
+                "No metal in this volume: nothing to correct, the image is returned unchanged.",
+                CTRestorationWarning,
+                stacklevel=2,
+            )
+        else:
+            work = self.open(acquisition)
+            ensemble = work.ensemble
+            coverage = Coverage(acquisition)
+            for z in control.track(slices, f"Correcting with {self.name}"):
+                answer, deviation = work.slice(z)
+                metal = acquisition.metal[z]
+                image[z] = np.where(metal, image[z], answer.image)
+                synthesized[z] = coverage.synthesized(acquisition.trace[z]) & ~metal
+                if spread is not None and deviation is not None:
+                    spread[z] = np.where(metal, 0.0, deviation)
+        return self._result(acquisition, image, spread, synthesized, slices, ensemble)
+
+    def open(self, acquisition: Acquisition) -> NetworkWork:
+        """The network at work on an acquisition; see `restore` for what it raises."""
+        _require_torch()
+        return NetworkWork(self, acquisition)
+
+    def _result(
+        self,
+        acquisition: Acquisition,
+        image: NDArray[np.float32],
+        spread: NDArray[np.float32] | None,
+        synthesized: NDArray[np.bool_],
+        slices: list[int],
+        ensemble: str,
+    ) -> Restoration:
+        provenance = {
+            "method": self.name,
+            "version": __version__,
+            "settings": {key: self.about[key] for key in ("network", "inputs", "added_to") if key in self.about},
+            "weights": self.path.name,
+            "uncertainty": ensemble,
+            "slices_corrected": slices,
+            "data": acquisition.provenance.get("source", "unknown"),
+        }
+        before = acquisition.image
+        restored = before.replaced(image, name=f"{before.name} {self.name}", correction=provenance)
+        uncertainty = None
+        if spread is not None:
+            uncertainty = before.replaced(spread, name=f"{before.name} {self.name} uncertainty", correction=provenance)
+        return Restoration(restored, uncertainty, synthesized, provenance)
+
+
+class NetworkWork:
+    """A network applied to the slices of one acquisition.
+
+    Attributes:
+        ensemble: in words, what the uncertainty is the spread of; "none" where none is computed.
+    """
+
+    def __init__(self, method: NetworkMethod, acquisition: Acquisition) -> None:
+        from ctrestoration.correct import _torch_runners as runners
+
+        self._runner: Runner = runners.open_runner(method.path, acquisition, method._device)
+        self._flips: tuple[tuple[int, ...], ...] = ()
+        self._early: list[Any] = []
+        self.ensemble = "none"
+        if not method._uncertain:
+            return
+        self._early = runners.early_networks(self._runner, snapshots_of(method.path))
+        if self._early:
+            self.ensemble = f"snapshot ensemble of {len(self._early)} early epochs"
+        else:
+            self._flips = runners.FLIPS[1:]
+            self.ensemble = f"flip ensemble of {len(runners.FLIPS)} mirrored copies"
+
+    def slice(self, z: int) -> tuple[Answer, NDArray[np.float32] | None]:
+        """What the network says about slice z, and the standard deviation of the ensemble in HU [row, column]."""
+        import torch
+
+        with torch.inference_mode():
+            batch = self._runner.prepare(z)
+            answer = self._runner.run(self._runner.network, batch, z)
+            if self._early:
+                members = [self._runner.run(network, batch, z).image for network in self._early]
+            elif self._flips:
+                flipped = [self._runner.run(self._runner.network, batch, z, flip).image for flip in self._flips]
+                members = [answer.image, *flipped]
+            else:
+                return answer, None
+        return answer, np.std(np.stack(members), axis=0, dtype=np.float64).astype(np.float32)
+
+
+def snapshots_of(path: Path) -> list[Path]:
+    """Weights of the early epochs of the run that made a weights file; none where there are fewer than two."""
+    found = (
+        sorted((path.parent.parent / "snapshots").glob("warm-*.safetensors")) if path.parent.name == "weights" else []
+    )
+    return found if len(found) > 1 else []
+
+
+def open_file(path: Path) -> NetworkMethod:
+    """The method of a weights file.
+
+    Raises:
+        InputError: no such file, or its weights correct no metal artifacts.
+        DataRefusedError: it is no safetensors file, or was not written by ctrestoration.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no weights file {path}.")
+    about = read_header(path)
+    if "network" not in about:
+        raise DataRefusedError(f"{path} was not written by ctrestoration: its header does not say which network it is.")
+    if about.get("task") != TASK:
+        raise InputError(
+            f"{path} holds weights for the task {about.get('task')!r}, not {TASK!r}: it corrects no metal artifacts."
+        )
+    return NetworkMethod(path, about)
+
+
+def _require_torch() -> None:
+    for package in ("torch", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "torch", "Correcting with a network")
+
+
+def _register_shipped() -> None:
+    for path in shipped_files():
+        try:
+            about = read_header(path)
+        except DataRefusedError as error:
+            warnings.warn(f"{error} It is left out.", CTRestorationWarning, stacklevel=2)
+            continue
+        if about.get("task") == TASK:
+            register(NetworkMethod(path, about))
+
+
+register_files(TASK, open_file)
+_register_shipped()
