@@ -63,7 +63,6 @@ def segment(widget: Any) -> None:
     ui.metalAutomatic.checked = True
     ui.spineButton.click()
     wait(lambda: widget.shell.session.idle)
-    labels.GetDisplayNode().SetVisibility(False)
     picture("MARInpaint-1-segment")
 
 
@@ -77,8 +76,16 @@ def instrument(widget: Any) -> None:
     spine = widget.logic.getParameterNode().spineSegmentation
     spine.CreateClosedSurfaceRepresentation()
     spine.GetDisplayNode().SetOpacity3D(0.35)
-    layout.resetThreeDViews()
     panel.ui.screwTable.setCurrentCell(2, 0)
+    view = layout.threeDWidget(0).threeDView()
+    view.resetFocalPoint()
+    view.resetCamera()
+    camera = slicer.modules.cameras.logic().GetViewActiveCameraNode(view.mrmlViewNode()).GetCamera()
+    camera.Azimuth(150)
+    camera.Elevation(15)
+    camera.Zoom(2.2)
+    view.mrmlViewNode().SetBoxVisible(False)
+    view.mrmlViewNode().SetAxisLabelsVisible(False)
     picture("MARInpaint-2-instrument")
 
 

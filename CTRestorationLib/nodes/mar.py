@@ -159,10 +159,16 @@ class MarNodes:
         return self.scene.GetNodeByID(f"vtkMRMLSliceNode{name}")
 
     def resliceAlong(self, plans: Any, line: Any) -> None:
-        """Turn the red view along a screw."""
+        """Turn the red view along a screw, move the others to its middle, and name it in the views."""
+        plans.labelOnly(line)
         red = self.sliceNode("Red")
         if red is not None:
             plans.resliceAlong(line, red)
+        ends = np.array([line.GetNthControlPointPositionWorld(number) for number in (0, 1)])
+        for name in ("Yellow", "Green"):
+            node = self.sliceNode(name)
+            if node is not None:
+                node.JumpSlice(*(float(value) for value in ends.mean(axis=0)))
 
     def sliceCrossing(self, volume: Any) -> tuple[float, float, float]:
         """Where the red, yellow and green planes cross, LPS mm; the volume's center where they do not."""

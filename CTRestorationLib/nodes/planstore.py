@@ -130,6 +130,13 @@ class PlanStore:
         line.EndModify(modifying)
         self._color(line, implantmodels.gradeColor(self.screwOf(line).grade))
 
+    def labelOnly(self, chosen) -> None:
+        """Show name and length of one screw in the views, and of no other: ten labels hide what they name."""
+        for line in self._nodes("screw"):
+            display = line.GetDisplayNode()
+            if display is not None:
+                display.SetPropertiesLabelVisibility(line is chosen)
+
     def addScrew(self, screw):
         """Add a screw; returns its line."""
         with self._silence():
@@ -315,6 +322,7 @@ class PlanStore:
 
     def _writeScrew(self, screw, rods):
         line = self._markup("vtkMRMLMarkupsLineNode", f"{screw.level} {screw.side}".strip(), "screw", {})
+        line.GetDisplayNode().SetPropertiesLabelVisibility(False)
         setLineEnds(line, screw.entry, screw.target)
         line.SetFixedNumberOfControlPoints(True)
         self.setScrew(line, screw)

@@ -139,7 +139,8 @@ class PhantomMaker:
         nodes = self.session.nodes
         node = nodes.newVolume(volume, nodes.uniqueName("Spine phantom"), window=(1200.0, 300.0))
         segmentation = yield from nodes.segmentationSteps(truth, f"{node.GetName()} labels", node)
-        segmentation.GetDisplayNode().SetVisibility3D(False)
+        # Every organ is labeled: shown at once, they would hide the CT.
+        segmentation.GetDisplayNode().SetVisibility(False)
         nodes.filed(segmentation, node, {"command": "phantom spine", "options": ["--seed", _SEED]})
         slicer.util.setSliceViewerLayers(background=node, fit=True)
         self._volume = node

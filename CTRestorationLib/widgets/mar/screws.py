@@ -44,6 +44,7 @@ class ScrewTable:
                 self._rebuild(rows)
             for identifier, screw, pending in rows:
                 self._write(self._ids.index(identifier), screw, pending)
+            self._table.resizeColumnsToContents()
             row = self._ids.index(selected) if selected in self._ids else -1
             if row != self._table.currentRow():
                 self._table.setCurrentCell(row, 0)
