@@ -13,6 +13,8 @@ from CTRestorationLib.nodes.volumes import gridOfNode, refreshLegends
 
 MOST = 6
 _FIRST_LAYOUT = 5600
+_WITH_PLOT = 10
+_PLOT_VIEW = "CTRestorationPlot"
 _VIEW_GROUP = 56
 _COLORS = ("#6e8fb5", "#b5806e", "#7da871", "#a88fb5", "#b5a56e", "#6eb0b5")
 _ROWS = {1: (1,), 2: (2,), 3: (3,), 4: (2, 2), 5: (3, 2), 6: (3, 3)}
@@ -24,8 +26,8 @@ def viewName(number: int) -> str:
     return f"CTRestoration{number + 1}"
 
 
-def layoutDescription(count: int) -> str:
-    """Layout XML for 1 to 6 views, row by row."""
+def layoutDescription(count: int, plot: bool = False) -> str:
+    """Layout XML for 1 to 6 views, row by row, and a plot below them on request."""
     number, rows = 0, []
     for columns in _ROWS[count]:
         views = []
@@ -40,6 +42,11 @@ def layoutDescription(count: int) -> str:
             )
             number += 1
         rows.append(f'<item><layout type="horizontal">{"".join(views)}</layout></item>')
+    if plot:
+        rows.append(
+            f'<item><view class="vtkMRMLPlotViewNode" singletontag="{_PLOT_VIEW}">'
+            '<property name="viewlabel" action="default">P</property></view></item>'
+        )
     return f'<layout type="vertical">{"".join(rows)}</layout>'
 
 
@@ -49,8 +56,9 @@ def registerLayouts(scene=None) -> None:
     if node is None:
         return
     for count in _ROWS:
-        if not node.IsLayoutDescription(_FIRST_LAYOUT + count):
-            node.AddLayoutDescription(_FIRST_LAYOUT + count, layoutDescription(count))
+        for number, plot in ((_FIRST_LAYOUT + count, False), (_FIRST_LAYOUT + _WITH_PLOT + count, True)):
+            if not node.IsLayoutDescription(number):
+                node.AddLayoutDescription(number, layoutDescription(count, plot))
 
 
 class ComparisonLayout:
@@ -68,6 +76,7 @@ class ComparisonLayout:
         self._windows: dict[str, tuple[float, float, bool]] = {}
         self._shown: list[str] = []
         self._flickering: list[str] = []
+        self._plotting = False
 
     def show(self, volumes: list, window: tuple[float, float], overlay=None, opacity: float = 0.5) -> None:
         """Show volumes side by side, linked, all in one window.
@@ -122,6 +131,23 @@ class ComparisonLayout:
         for number in range(len(self._shown)):
             self.compositeNode(number).SetForegroundOpacity(opacity)
 
+    def showChart(self, chart) -> bool:
+        """Show a chart below the views; returns whether they are up, so that it could be shown there."""
+        layout = self._layoutNode()
+        if layout is None or not self._shown or not self.isShown():
+            return False
+        self._plotting = True
+        layout.SetViewArrangement(_FIRST_LAYOUT + _WITH_PLOT + (1 if self._flickering else len(self._shown)))
+        view = self._find("vtkMRMLPlotViewNode", _PLOT_VIEW)
+        if view is None:
+            node = self._scene.CreateNodeByClass("vtkMRMLPlotViewNode")
+            node.UnRegister(None)
+            node.SetSingletonTag(_PLOT_VIEW)
+            node.SetLayoutName(_PLOT_VIEW)
+            view = self._scene.AddNode(node)
+        view.SetPlotChartNodeID(chart.GetID())
+        return True
+
     def flicker(self, a, b):
         """Show two volumes in turn in one large view: each call shows the other one.
 
@@ -160,6 +186,7 @@ class ComparisonLayout:
         if layout is not None and self._previous is not None and self.isShown():
             layout.SetViewArrangement(self._previous)
         self._previous, self._windows, self._shown, self._flickering = None, {}, [], []
+        self._plotting = False
 
     def isShown(self) -> bool:
         """Whether the views are in a comparison layout now."""
@@ -184,7 +211,7 @@ class ComparisonLayout:
         if layout is not None:
             if not _isOurs(layout.GetViewArrangement()):
                 self._previous = layout.GetViewArrangement()
-            layout.SetViewArrangement(_FIRST_LAYOUT + count)
+            layout.SetViewArrangement(_FIRST_LAYOUT + count + (_WITH_PLOT if self._plotting else 0))
         self._shown = [volume.GetID() for volume in volumes]
         offset = self._offset(volumes[0])
         for number in range(count):
@@ -259,4 +286,4 @@ class ComparisonLayout:
 
 
 def _isOurs(arrangement: int) -> bool:
-    return arrangement - _FIRST_LAYOUT in _ROWS
+    return any(arrangement - first in _ROWS for first in (_FIRST_LAYOUT, _FIRST_LAYOUT + _WITH_PLOT))

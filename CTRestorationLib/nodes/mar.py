@@ -11,7 +11,9 @@ import slicer
 
 from ctrestoration.errors import InputError
 from CTRestorationLib.nodes import segmentations, volumes
+from CTRestorationLib.nodes.comparing import ComparisonNodes
 from CTRestorationLib.nodes.placing import LinePlacement
+from CTRestorationLib.nodes.results import ResultNodes
 
 _HU_LOW, _HU_HIGH = -300.0, 100.0
 
@@ -21,10 +23,14 @@ class MarNodes:
 
     Attributes:
         volumes, segmentations: the modules of that name.
+        results: what Simulate and Correct put into the scene.
+        comparison: what Compare shows.
     """
 
     def __init__(self, scene: Any) -> None:
         self.scene = scene
+        self.results = ResultNodes(scene)
+        self.comparison = ComparisonNodes(scene)
         self.volumes = volumes
         self.segmentations = segmentations
 

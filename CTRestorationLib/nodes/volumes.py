@@ -12,7 +12,7 @@ from CTRestorationLib.nodes.geometry import gridOfNode
 
 __all__ = [
     "arrayOfNode", "arrayToVolumeNode", "findColorNode", "gridOfNode", "hideVolume", "legendOf", "refreshLegends",
-    "showFloatMap", "volumeFromNode", "volumeToNode",
+    "setVoxels", "showFloatMap", "volumeFromNode", "volumeToNode",
 ]  # fmt: skip
 
 _SLAB = 16
@@ -107,6 +107,12 @@ def volumeToNode(volume: Volume, name: str, like, node=None):
     if difference is not None:
         raise InputError(f"{name} does not cover the voxels of {like.GetName()}: {difference}.")
     return arrayToVolumeNode(volume.array, name, like, node)
+
+
+def setVoxels(node, array: np.ndarray, like) -> None:
+    """Fill a new node, whose geometry stands already, with voxels [z, y, x]; it looks like `like`."""
+    _addDisplay(node, like)
+    node.SetAndObserveImageData(_imageOf(array))
 
 
 def hideVolume(node) -> None:

@@ -22,7 +22,7 @@ NANOSECONDS = {"numba": 1.3, "numpy": 20.0}
 _IMAGES = 6
 """Volumes of float32 that a job holds at once: input, metal, its turned copy, results."""
 
-_WEIGHT = 0.5
+_WEIGHT, _TOUCHING = 0.5, 0.02
 
 
 def axialCount(grid: Any) -> int:
@@ -41,7 +41,9 @@ def axialRange(grid: Any, points: Sequence[Sequence[float]], margin: float = 0.0
     axial = axial_orientation(grid)[1]
     index = axial.to_index(np.asarray(points, dtype=float))[:, 2]
     reach = margin / axial.spacing[2]
-    first, last = int(np.ceil(index.min() - reach - 0.5)), int(np.floor(index.max() + reach + 0.5))
+    # Half a slice around its center belongs to it; what only touches its face does not.
+    half = 0.5 - _TOUCHING
+    first, last = int(np.ceil(index.min() - reach - half)), int(np.floor(index.max() + reach + half))
     if last < 0 or first >= axial.shape[0]:
         return None
     return max(first, 0), min(last, axial.shape[0] - 1)
