@@ -7,7 +7,7 @@ names in `MIRRORED` are mirrored for the flip ensemble.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ctrestoration.correct.completion import SliceData, completed_change
 from ctrestoration.correct.corrected import CorrectedSlices
+from ctrestoration.correct.inpainting import Neighborhoods
 from ctrestoration.correct.interpolation import interpolate_trace
 from ctrestoration.correct.prior import tissue_prior
 from ctrestoration.errors import InputError
@@ -24,7 +26,7 @@ from ctrestoration.models.weights import load_copies, load_network
 from ctrestoration.networks import kind_of
 from ctrestoration.networks._blocks import DualDomain
 from ctrestoration.networks._images import HU_SCALE, network_inputs
-from ctrestoration.networks._operator import MU_WATER, NetworkOperator, from_hu, to_hu
+from ctrestoration.networks._operator import MU_WATER, NetworkOperator, from_hu, nominal_lengths, to_hu
 from ctrestoration.volume import AIR_HU
 
 if TYPE_CHECKING:
@@ -185,10 +187,41 @@ class _Mirrored:
         return torch.flip(self._operator.adjoint(sinogram), self._axes)
 
 
+class SinogramRunner(Runner):
+    """Networks that complete the metal trace of the sinogram, see `correct.inpainting`."""
+
+    def __init__(self, network: nn.Module, about: Mapping[str, Any], acquisition: Acquisition, device: str) -> None:
+        super().__init__(network, about, acquisition, device)
+        self._around = Neighborhoods(acquisition)
+        self._unit = nominal_lengths(acquisition.image_grid) * MU_WATER / acquisition.mu_water
+
+    def wanted(self) -> tuple[str, ...]:
+        """See `Runner.wanted`."""
+        return ()
+
+    def prepare(self, z: int) -> Batch:
+        """See `Runner.prepare`."""
+        hood = self._around.slice(z)
+        # Line integrals in the network's unit of water; lengths of metal have no such unit.
+        hood = replace(hood, filled=hood.filled * np.float32(MU_WATER / self.acquisition.mu_water))
+        channels = hood.channels(nominal_lengths(self.acquisition.image_grid))
+        return {"seen": torch.from_numpy(channels)[None].to(self.device)}
+
+    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
+        """See `Runner.run`."""
+        axes = tuple(flip)
+        added = _array(torch.flip(network(torch.flip(batch["seen"], axes)).float(), axes)) / np.float32(self._unit)
+        data = SliceData(self.acquisition, z, self._around.projector)
+        completed = np.where(data.trace, self._around.slice(z).filled[1] + added, data.sinogram)
+        image = self.acquisition.image.array[z] + completed_change(data, completed)
+        return Answer(image, completed.astype(np.float32))
+
+
 RUNNERS: dict[str, type[Runner]] = {
     "image": ImageRunner,
     "dictionary": DictionaryRunner,
     "dual-domain": DualDomainRunner,
+    "sinogram": SinogramRunner,
 }
 """By the KIND of the network, see `networks`."""
 

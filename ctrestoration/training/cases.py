@@ -174,12 +174,8 @@ def scan_case(
     Returns:
         The scans, and the case as JSON types: what was drawn, with the patient, the slices and the noise seed.
     """
-    case = draw_case(patient, draw)
-    metals, polymers = _by_kind(case.implants)
-    volume = _with_polymers(_loosened(patient.volume, case), polymers)
-    grid = volume.grid
-    metal = _total(metals, grid)
-    with_metal = np.flatnonzero(_metal_mm2(metal, grid) >= _LEAST_MM2)
+    volume, metals, case = implanted(patient, draw)
+    with_metal = slices_with_metal(volume, metals)
     chosen = [int(z) for z in np.sort(draw.choice(with_metal, size=min(slices, with_metal.size), replace=False))]
     seed = int(draw.integers(2**31))
     scans = [scan_slice(volume, metals, z, preset, seed + number) for number, z in enumerate(chosen)]
@@ -189,6 +185,18 @@ def scan_case(
         facts["without_artifact"] = [kind is not None for kind in kinds]
         scans = [scan if kind is None else scan.without_artifact(kind) for scan, kind in zip(scans, kinds, strict=True)]
     return scans, facts
+
+
+def implanted(patient: Patient, draw: np.random.Generator) -> tuple[Volume, Fractions, Case]:
+    """A patient with drawn implants: the volume with polymers in place, the fractions of every metal, the case."""
+    case = draw_case(patient, draw)
+    metals, polymers = _by_kind(case.implants)
+    return _with_polymers(_loosened(patient.volume, case), polymers), metals, case
+
+
+def slices_with_metal(volume: Volume, metals: Fractions) -> NDArray[np.intp]:
+    """Slices that hold enough metal to be worth a scan."""
+    return np.flatnonzero(_metal_mm2(_total(metals, volume.grid), volume.grid) >= _LEAST_MM2)
 
 
 def _clean_kind(draw: np.random.Generator, share: float) -> bool | None:

@@ -83,13 +83,13 @@ class Adversarial(ImageMethod):
             with torch.no_grad():
                 fake = self.restore(batch, parts)
             real_score, fake_score = self._score(batch, batch["target"], parts), self._score(batch, fake, parts)
-            loss = 0.5 * (_cross_entropy(real_score, 1.0) + _cross_entropy(fake_score, 0.0))
+            loss = 0.5 * (cross_entropy(real_score, 1.0) + cross_entropy(fake_score, 0.0))
             return Losses(loss)
         output = self.restore(batch, parts)
         if stage.name == "pretrain_g":
             return Losses(pixel_loss("mse", output, batch["target"], outside))
         pixel = pixel_loss("l1", output, batch["target"], outside)
-        adversarial = _cross_entropy(self._score(batch, output, parts), 1.0)
+        adversarial = cross_entropy(self._score(batch, output, parts), 1.0)
         total = adversarial + self.settings.pixel_weight * pixel
         return Losses(total, {"g_adversarial": adversarial, "g_pixel": pixel})
 
@@ -99,10 +99,10 @@ class Adversarial(ImageMethod):
         return score.float()
 
 
-def patch_discriminator(width: int) -> nn.Module:
+def patch_discriminator(width: int, channels: int = 2) -> nn.Module:
     """Scores overlapping patches of (input, candidate): two strided convolutions and one that decides."""
     return nn.Sequential(
-        nn.Conv2d(2, width, 4, 2, 1),
+        nn.Conv2d(channels, width, 4, 2, 1),
         nn.LeakyReLU(0.2),
         nn.Conv2d(width, 2 * width, 4, 2, 1),
         nn.LeakyReLU(0.2),
@@ -110,5 +110,6 @@ def patch_discriminator(width: int) -> nn.Module:
     )
 
 
-def _cross_entropy(score: Tensor, truth: float) -> Tensor:
+def cross_entropy(score: Tensor, truth: float) -> Tensor:
+    """Of a discriminator's scores (before the sigmoid) against real (1) or fake (0)."""
     return functional.binary_cross_entropy_with_logits(score, torch.full_like(score, truth))

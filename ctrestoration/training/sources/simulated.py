@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Literal
 
+import numpy as np
 from pydantic import Field
 
 from ctrestoration.errors import InputError
@@ -15,10 +16,10 @@ from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample
 
 
-class Config(Strict):
-    """Metal artifacts simulated while training: nothing is stored, placements never repeat."""
+class PatientsConfig(Strict):
+    """Whom implants are put into, and how they are scanned."""
 
-    name: Literal["simulated"]
+    name: str
     phantoms: int = Field(default=4, ge=0, description="Number of procedural phantoms to draw slices from.")
     first_seed: int = Field(
         default=0, ge=0, description="Seed of the first phantom; keep training and validation apart."
@@ -30,6 +31,12 @@ class Config(Strict):
     size: int = Field(default=128, ge=32, le=512, description="Rows and columns.")
     pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
     preset: str = Field(default="clinical", description="Scanner preset of the simulation.")
+
+
+class Config(PatientsConfig):
+    """Metal artifacts simulated while training: nothing is stored, placements never repeat."""
+
+    name: Literal["simulated"]
     corrected: tuple[Literal["nmar", "li"], ...] = Field(
         default=(), description="Add the images of these classical methods, for networks that look at them."
     )
@@ -50,8 +57,8 @@ class Config(Strict):
         return Simulated(self)
 
 
-class Simulated:
-    """Each sample puts freshly drawn implants into one of the patients and scans one slice.
+class Patients:
+    """Phantoms and volumes, one of which every sample puts freshly drawn implants into.
 
     Patients are made at their first use in each process and kept.
 
@@ -59,7 +66,7 @@ class Simulated:
         InputError: neither phantoms nor volumes, or a volume that is not there.
     """
 
-    def __init__(self, settings: Config) -> None:
+    def __init__(self, settings: PatientsConfig) -> None:
         from ctrestoration.physics.presets import scanner_preset
 
         if settings.phantoms + len(settings.volumes) == 0:
@@ -74,24 +81,15 @@ class Simulated:
     def __len__(self) -> int:
         return self.settings.count
 
-    def sample(self, key: Key) -> Sample:
-        """See `Source.sample`."""
-        pair = self.scan(key).pair(self.settings.corrected)
-        return {name: array[None] for name, array in pair.items()}
-
-    def scan(self, key: Key) -> Scan:
-        """The scan of a key, without artifact now and then."""
-        draw = key.generator("case")
-        patient = self.patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
-        clean = 0.0 if key.stage == "validation" else self.settings.clean
-        (scan,), _ = scan_case(patient, draw, self.settings.preset, 1, clean)
-        return scan
-
     def fingerprint(self) -> str:
         """Digest of the settings and of the size of each volume file."""
         sizes = [path.stat().st_size for path in self.settings.volumes]
         text = json.dumps([self.settings.model_dump(mode="json"), sizes], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def drawn(self, draw: np.random.Generator) -> Patient:
+        """One of the patients."""
+        return self.patient(int(draw.integers(self.settings.phantoms + len(self.settings.volumes))))
 
     def patient(self, number: int) -> Patient:
         """A patient by number: the phantoms first, then the volumes; made once in each process."""
@@ -103,3 +101,22 @@ class Simulated:
                 patient = volume_patient(self.settings.volumes[number - self.settings.phantoms], size, pixel)
             self._patients[number] = patient
         return self._patients[number]
+
+
+class Simulated(Patients):
+    """Each sample scans one slice of a patient with freshly drawn implants."""
+
+    settings: Config
+
+    def sample(self, key: Key) -> Sample:
+        """See `Source.sample`."""
+        pair = self.scan(key).pair(self.settings.corrected)
+        return {name: array[None] for name, array in pair.items()}
+
+    def scan(self, key: Key) -> Scan:
+        """The scan of a key, without artifact now and then."""
+        draw = key.generator("case")
+        patient = self.drawn(draw)
+        clean = 0.0 if key.stage == "validation" else self.settings.clean
+        (scan,), _ = scan_case(patient, draw, self.settings.preset, 1, clean)
+        return scan
