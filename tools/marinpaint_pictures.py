@@ -55,12 +55,6 @@ def segment(widget: Any) -> None:
     ui = widget.shell.panels["segmentPage"].ui
     labels = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")[0]
     ui.spineSource.setCurrentNode(labels)
-    ui.metalAutomatic.checked = False
-    ui.metalThreshold.value = 500.0
-    ui.previewBox.checked = True
-    picture("MARInpaint-1-preview")
-    ui.previewBox.checked = False
-    ui.metalAutomatic.checked = True
     ui.spineButton.click()
     wait(lambda: widget.shell.session.idle)
     picture("MARInpaint-1-segment")

@@ -140,6 +140,91 @@ class test_marinpaint(unittest.TestCase):  # Slicer looks for the class by the f
         self.assertEqual(len(presenter.plan().rods), 1)
         self.widget.shell.ui.steps.currentIndex = 0
 
+    def addSpine(self):
+        """A phantom with its own labels: L2 and L3 are whole."""
+        from ctrestoration.anatomy.phantom import spine_phantom
+        from CTRestorationLib.nodes import segmentations
+        from CTRestorationLib.nodes.mar import MarNodes
+
+        phantom = spine_phantom(size=(56, 96, 96), spacing=(2.4, 2.4, 2.5), seed=7)
+        volume = MarNodes(slicer.mrmlScene).newVolume(phantom.volume, "CT", (1200.0, 300.0))
+        self.widget.shell.ui.inputSelector.setCurrentNode(volume)
+        state = self.parameters()
+        state.spineSegmentation = segmentations.segmentationFromLabelMap(phantom.labels, "labels", volume)
+        state.levels = "L2,L3"
+        self.widget.shell.ui.steps.currentIndex = 1
+        self.addCleanup(setattr, self.widget.shell.ui.steps, "currentIndex", 0)
+
+    def test_instrument_by_its_buttons(self):
+        self.addSpine()
+        ui, presenter = self.instrument, self.widget.shell.panels["instrumentPage"].presenter
+        ui.planButton.click()
+        self.waitForJobs()
+        planned = presenter.screws()
+        self.assertEqual(
+            [(s.level, s.side) for s in planned], [(n, s) for n in ("L2", "L3") for s in ("left", "right")]
+        )
+        self.assertEqual(ui.screwTable.rowCount, 4)
+
+        kind, line = slicer.vtkMRMLMarkupsNode, presenter.lines()[0]
+        line.InvokeEvent(kind.PointStartInteractionEvent)
+        x, y, z = planned[0].target
+        line.SetNthControlPointPositionWorld(1, -(x - 16), -y, z)
+        self.assertEqual(ui.screwTable.item(0, 5).text(), "...")
+        line.InvokeEvent(kind.PointEndInteractionEvent)
+        self.waitForJobs()
+        self.assertIn(ui.screwTable.item(0, 5).text(), list("BCDE"))
+
+        combo = ui.screwTable.cellWidget(1, 2)
+        combo.currentIndex = combo.count - 1
+        self.waitForJobs()
+        self.assertEqual(f"{presenter.screws()[1].diameter_mm:g} mm", combo.currentText)
+        ui.undoButton.click()
+        self.waitForJobs()
+        self.assertEqual(presenter.screws()[1].diameter_mm, planned[1].diameter_mm)
+
+        ui.scatterButton.click()
+        self.waitForJobs()
+        self.assertNotEqual(presenter.screws()[2].target, planned[2].target)
+        ui.undoButton.click()
+        self.waitForJobs()
+
+        ui.screwTable.setCurrentCell(3, 0)
+        self.assertTrue(ui.removeScrewButton.enabled)
+        ui.removeScrewButton.click()
+        self.waitForJobs()
+        self.assertEqual(ui.screwTable.rowCount, 3)
+        ui.addScrewButton.click()
+        placed = presenter._placing.line
+        for point in (planned[3].entry, planned[3].target):
+            placed.AddControlPointWorld(-point[0], -point[1], point[2])
+        self.wait(lambda: ui.screwTable.rowCount == 4)
+        self.waitForJobs()
+        self.assertFalse(ui.addScrewButton.checked)
+        added = presenter.screws()[-1]
+        self.assertEqual((added.level, added.side), ("L3", "right"))
+
+        with tempfile.TemporaryDirectory() as folder:
+            presenter.save(f"{folder}/plan.json")
+            presenter.load(f"{folder}/plan.json")
+            self.waitForJobs()
+        self.assertEqual(len(presenter.screws()), 4)
+        ui.addDeviceButton.click()
+        self.assertEqual(ui.deviceList.count, 1)
+        ui.deviceList.currentRow = 0
+        ui.removeDeviceButton.click()
+        self.assertEqual(ui.deviceList.count, 0)
+        slicer.mrmlScene.Clear(False)
+        self.assertEqual(ui.screwTable.rowCount, 0)
+
+    def test_reload(self):
+        if "slicerstandin" in sys.modules:
+            self.skipTest("reloading is the application's")
+        self.widget.onReload()
+        widget = slicer.modules.marinpaint.widgetRepresentation().self()
+        self.assertIsNot(widget, self.widget)
+        self.assertIn("Choose a CT volume", widget.shell.session.missing())
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -59,9 +59,9 @@ class InstrumentPanel(StepPanel):
             flags = qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled if known else qt.Qt.ItemIsSelectable
             item.setFlags(flags)
             item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
-        # Again, now that the first column has its check boxes.
-        table.resizeColumnsToContents()
         table.blockSignals(blocked)
+        # Again, now that it has its check boxes.
+        table.resizeColumnToContents(0)
 
     def _levelsChanged(self) -> None:
         self.presenter.checkLevels(self._checked())
