@@ -99,10 +99,10 @@ class ComparisonNodes:
                 return node
         return None
 
-    def removeDifferences(self) -> None:
-        """Take the maps of differences away."""
+    def removeDifferences(self, kept: Sequence[Any] = ()) -> None:
+        """Take the maps of differences away, but for some."""
         for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", self.scene):
-            if node.GetAttribute(_DIFFERENCE_OF):
+            if node.GetAttribute(_DIFFERENCE_OF) and node not in kept:
                 legend = volumes.legendOf(node)
                 hierarchy.removeNode(node)
                 hierarchy.removeNode(legend)

@@ -110,6 +110,7 @@ class ComparePresenter(Profile):
         self.session.stopBackground("compare")
         self.nodes.comparison.hideLegends([node for node in self._maps if self.nodes.results.isVolume(node)])
         self.nodes.comparison.restore()
+        self.nodes.comparison.removeDifferences()
         self._shown, self._maps = (), []
 
     def _wanted(self) -> tuple[Any, ...]:
@@ -145,6 +146,7 @@ class ComparePresenter(Profile):
         comparison.hideLegends([node for node in old if self.nodes.results.isVolume(node)])
         comparison.layout.show(images, (low, high), maps, parameters.compareOpacity)
         comparison.showLegends(maps)
+        comparison.removeDifferences(maps)
         self._settings = (low, high, parameters.compareOpacity)
         yield
         self.view.showNote(self._note(maps))
