@@ -57,23 +57,24 @@ def test_same_numbers_with_one_notice(tmp_path) -> None:
         assert np.percentile(apart, 99) < 1e-5, name
 
 
-def test_the_notice_is_a_warning_of_ours() -> None:
+def test_the_notice_is_a_warning_of_ours_said_once(monkeypatch) -> None:
     from ctrestoration.errors import CTRestorationWarning
     from ctrestoration.physics import kernels
 
+    named = kernels._named
+
+    def without_numba(engine: str):
+        if engine == "numba":
+            raise ImportError("No module named 'numba'")
+        return named(engine)
+
+    monkeypatch.setattr(kernels, "_named", without_numba)
     kernels._automatic.cache_clear()
     try:
-        sys.modules["ctrestoration.physics._numba_kernels"], kept = (
-            None,
-            sys.modules.get("ctrestoration.physics._numba_kernels"),
-        )
         with pytest.warns(CTRestorationWarning, match="projections run on numpy, with the same numbers"):
-            kernels.kernels()
+            assert not kernels.kernels().HAS_LANES
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             kernels.kernels()
     finally:
-        del sys.modules["ctrestoration.physics._numba_kernels"]
-        if kept is not None:
-            sys.modules["ctrestoration.physics._numba_kernels"] = kept
         kernels._automatic.cache_clear()
