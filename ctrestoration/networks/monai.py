@@ -16,7 +16,7 @@ class MonaiNetwork(nn.Module):
 
     Args:
         kind: class name in monai.networks.nets, such as BasicUNet or SegResNet.
-        options: its own arguments; dimensions (2) and numbers of channels are filled in.
+        arguments: its own arguments; dimensions (2) and numbers of channels are filled in.
         multiple: image sizes are padded to multiples of this, and cut again.
         in_channels: channels of the input image.
         out_channels: channels of the output.
@@ -29,7 +29,7 @@ class MonaiNetwork(nn.Module):
     def __init__(
         self,
         kind: str = "BasicUNet",
-        options: dict[str, Any] | None = None,
+        arguments: dict[str, Any] | None = None,
         multiple: int = 32,
         in_channels: int = 1,
         out_channels: int = 1,
@@ -46,9 +46,9 @@ class MonaiNetwork(nn.Module):
             raise InputError(f"MONAI has no network {kind!r} in monai.networks.nets: BasicUNet, SegResNet, ... are.")
         decided = {"spatial_dims": 2, "in_channels": in_channels, "out_channels": out_channels}
         try:
-            self.inside = found(**{**(options or {}), **decided})
+            self.inside = found(**{**(arguments or {}), **decided})
         except (TypeError, ValueError) as error:
-            raise InputError(f"MONAI's {kind} cannot be built with options {options or {}}: {error}.") from error
+            raise InputError(f"MONAI's {kind} cannot be built with {arguments or {}}: {error}.") from error
 
     def forward(self, image: Tensor) -> Tensor:
         """[sample, in_channels, row, column] to [sample, out_channels, row, column]."""
