@@ -27,6 +27,7 @@ _GROUP_HELP = {
     "simulate": "simulate what the scanner makes of metal or of a lower dose",
     "dataset": "build and check training data",
     "models": "list, check and export weights",
+    "reproduce": "repeat the studies of published papers, with controls",
 }
 
 

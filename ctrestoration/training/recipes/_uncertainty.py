@@ -54,12 +54,16 @@ class EarlyNetworks:
         settings: of the loss.
         seed: of the run.
         fresh: builds the network with the weights that the warm-up began with, from seeded generators.
+        fixed: a sample is the same in every epoch, so that its map is made once and kept, as 8-bit numbers.
     """
 
     WARM = "warm"
 
-    def __init__(self, settings: UncertaintySettings, seed: int, fresh: Callable[[], nn.Module]) -> None:
-        self.settings, self._seed, self._fresh = settings, seed, fresh
+    def __init__(
+        self, settings: UncertaintySettings, seed: int, fresh: Callable[[], nn.Module], fixed: bool = False
+    ) -> None:
+        self.settings, self._seed, self._fresh, self._fixed = settings, seed, fresh, fixed
+        self._kept: dict[int, Tensor] = {}
         self._networks: list[nn.Module] = []
 
     def enter(self, stage: Stage, run: RunDirectory, parts: Parts) -> None:
@@ -67,6 +71,7 @@ class EarlyNetworks:
         if stage.name == self.WARM:
             return
         network = parts.modules["g"]
+        self._kept.clear()
         self._networks = snapshots.load(run, self.WARM, network)
         if self.settings.restart == "scratch":
             device = next(network.parameters()).device
@@ -89,10 +94,18 @@ class EarlyNetworks:
             counted: 1 where pixels count, same shape as the result.
             restore: what a network makes of the batch, in any unit.
         """
-        found = self._map(batch, 1.0 - counted, restore)
+        found = self._kept_map(batch, 1.0 - counted, restore) if self._fixed else self._map(batch, 1 - counted, restore)
         return uc.pixel_weights(
             found, self.settings.weighting, self.settings.strength, self.settings.normalized, counted
         )
+
+    def _kept_map(self, batch: Batch, exclude: Tensor, restore: Restore) -> Tensor:
+        """U in 255 steps, the first time as every other time, so that a resumed run sees the same."""
+        indices = [int(index) for index in batch["index"]]
+        if not all(index in self._kept for index in indices):
+            for index, one in zip(indices, self._map(batch, exclude, restore), strict=True):
+                self._kept[index] = torch.round(one * 255.0).to("cpu", torch.uint8)
+        return torch.stack([self._kept[index] for index in indices]).to(exclude.device, torch.float32) / 255.0
 
     def _map(self, batch: Batch, exclude: Tensor, restore: Restore) -> Tensor:
         """U, or one of its controls."""

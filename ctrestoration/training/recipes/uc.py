@@ -24,6 +24,7 @@ from ctrestoration.training.recipes._base import (
     pixel_loss,
 )
 from ctrestoration.training.recipes._uncertainty import EarlyNetworks, UncertaintySettings
+from ctrestoration.training.sources import is_fixed
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
@@ -63,7 +64,8 @@ class Uncertain(ImageMethod):
         def fresh() -> Parts:
             return super(Uncertain, self).build(config)
 
-        self.early = EarlyNetworks(self.settings, config.seed, lambda: fresh().modules["g"])
+        fixed = is_fixed(config.data.train)
+        self.early = EarlyNetworks(self.settings, config.seed, lambda: fresh().modules["g"], fixed)
         return fresh()
 
     def enter(self, stage: Stage, run: RunDirectory, parts: Parts) -> None:

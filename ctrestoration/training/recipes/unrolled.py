@@ -24,6 +24,7 @@ from ctrestoration.training.config import DataPath, Strict, one_of
 from ctrestoration.training.method import Batch, Collapse, Losses, Parts, Stage
 from ctrestoration.training.recipes._base import StageConfig, masked_mean, outside_metal, psnr
 from ctrestoration.training.recipes._uncertainty import EarlyNetworks, UncertaintySettings
+from ctrestoration.training.sources import is_fixed
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
@@ -87,9 +88,10 @@ class Unrolled:
         Raises:
             InputError: the data are no scans.
         """
-        source = config.data.train
-        if source.name != "scans":
-            raise InputError(f"The recipe unrolled trains on scans: data.train.name must be scans, not {source.name}.")
+        given = config.data.train
+        if not hasattr(given, "as_scans"):
+            raise InputError(f"The recipe unrolled trains on scans: data.train.name must be scans, not {given.name}.")
+        source = given.as_scans()
         if getattr(self.settings.network, "prior", None) == "nmar" and not source.nmar:
             raise InputError(
                 "InDuDoNet+ (prior nmar) needs the NMAR prior: set data.train.nmar and data.validation.nmar."
@@ -97,7 +99,7 @@ class Unrolled:
         if self._dual:
             self._operator = operator_of(source.preset, source.size, source.pixel_mm)
         if self.settings.uncertainty is not None:
-            self._early = EarlyNetworks(self.settings.uncertainty, config.seed, self._fresh)
+            self._early = EarlyNetworks(self.settings.uncertainty, config.seed, self._fresh, is_fixed(given))
         return Parts({"g": self._fresh()}, {"g": ("g",)})
 
     @property

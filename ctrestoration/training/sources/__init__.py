@@ -61,6 +61,11 @@ def images_of(config: Any) -> set[str] | None:
     return None if known is None else set(known())
 
 
+def is_fixed(config: Any) -> bool:
+    """Whether a sample is the same in every epoch; a settings class says so by `FIXED = True`."""
+    return bool(getattr(config, "FIXED", False))
+
+
 @cache
 def config_classes() -> tuple[Any, ...]:
     """The settings class of every source in this folder, in alphabetical order of their files.

@@ -24,6 +24,10 @@ class Config(simulated.Config):
         """See `sources.images_of`."""
         return {"li", *self.corrected}
 
+    def as_scans(self) -> Config:
+        """These settings: how the scans are simulated."""
+        return self
+
     def create(self) -> Scans:
         """The source that these settings describe."""
         return Scans(self)

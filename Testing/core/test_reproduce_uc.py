@@ -1,0 +1,191 @@
+"""The study of the UC loss: its plan, stored scans, runs that go on after a stop, and the table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("numba", reason="simulating slices without numba takes too long for a test")
+pytest.importorskip("yaml", reason="training needs PyYAML")
+
+from ctrestoration.cli.main import main  # noqa: E402
+from ctrestoration.control import Control  # noqa: E402
+from ctrestoration.errors import Cancelled, InputError  # noqa: E402
+from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
+from ctrestoration.studies import running, uc  # noqa: E402
+from ctrestoration.studies.uc_results import PUBLISHED, markdown, summarize  # noqa: E402
+from ctrestoration.training import cases  # noqa: E402
+from ctrestoration.training.engine import fit  # noqa: E402
+from ctrestoration.training.keys import Key  # noqa: E402
+from ctrestoration.training.launch import create_run, open_run  # noqa: E402
+from ctrestoration.training.sources import DamagedSampleError, stored_scans  # noqa: E402
+
+SCALE = replace(
+    uc.SCALES["tiny"],
+    size=32,
+    pixel_mm=10.0,
+    scans=(2, 1, 2),
+    phantoms=(1, 1, 1),
+    networks={
+        "unet": uc.Network({"name": "unet", "widths": [2, 4]}, 2, 1, 2),
+        "dicdnet": uc.Network({"name": "dicdnet", "stages": 1, "blocks": 1}, 2, 2, 2),
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    folder = tmp_path_factory.mktemp("study") / "uc"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cases, "_phantom_spine", cache(cases._phantom_spine))
+        uc.build_data(SCALE, folder / "data", Control())
+        yield folder
+
+
+def test_every_scale_can_be_planned_and_its_run_files_are_valid() -> None:
+    for scale in uc.SCALES.values():
+        assert set(scale.networks) == set(PUBLISHED)
+        assert scale.seeds >= 3
+        for run in uc.plan(scale, seeds=1):
+            config = uc.run_file(scale, run)
+            network = scale.networks[run.network]
+            assert sum(stage.epochs for stage in config.method.create(config).stages) == network.warm + network.main
+    runs = uc.plan(uc.SCALES["tiny"])
+    assert len(runs) == len({run.name for run in runs}) == 3 * (6 + 6 + 2 + 2)
+    assert [run.name for run in uc.plan(uc.SCALES["tiny"], ["unet"], ["uc", "plain"], 1)] == [
+        "unet-plain-0",
+        "unet-uc-0",
+    ]
+    for bad in ({"networks": ["vnet"]}, {"variants": ["magic"]}, {"seeds": 0}):
+        with pytest.raises(InputError):
+            uc.plan(uc.SCALES["tiny"], **bad)
+
+
+def test_stored_scans_are_the_same_every_epoch_and_split_by_phantom(study: Path, tmp_path: Path) -> None:
+    source = stored_scans.Config(name="stored_scans", folder=study / "data" / "test").create()
+    first, again = source.sample(Key(1, "main", 0, 0)), source.sample(Key(9, "main", 5, 0))
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert {"input", "target", "li", "sinogram", "sinogram_li", "target_sinogram", "kept"} <= set(first)
+    seeds = [
+        json.loads((study / "data" / split / "manifest.json").read_text())["settings"]["first_seed"]
+        for split in uc.SPLITS
+    ]
+    assert seeds == [0, 1, 2]
+    written = (study / "data" / "test" / "manifest.json").stat().st_mtime_ns
+    uc.build_data(SCALE, study / "data", Control())
+    assert (study / "data" / "test" / "manifest.json").stat().st_mtime_ns == written, "nothing is made twice"
+    with pytest.raises(InputError, match="other settings"):
+        uc.build_data(replace(SCALE, pixel_mm=9.0), study / "data", Control())
+    copy = tmp_path / "damaged"
+    copy.mkdir()
+    for path in (study / "data" / "test").iterdir():
+        content = bytearray(path.read_bytes())
+        if path.suffix == ".npz":
+            content[len(content) // 2] ^= 1
+        (copy / path.name).write_bytes(content)
+    with pytest.raises(DamagedSampleError, match="damaged"):
+        stored_scans.Config(name="stored_scans", folder=copy).create().sample(Key(1, "main", 0, 0))
+
+
+def test_kept_maps_are_those_made_anew(study: Path) -> None:
+    """A run that goes on in a new process makes its maps again: they have to be the ones it had."""
+    config = uc.run_file(SCALE, uc.Run("dicdnet", "uc", 0))
+    run = create_run(config, study / "runs" / "dicdnet-uc-0")
+    run, config = open_run(run.root)
+    method = config.method.create(config)
+    fit(method, config, run)
+    early = method._early
+    assert early is not None
+    assert set(early._kept) == {0, 1}
+    batch = {"index": torch.tensor([1, 0])}
+    kept = early._kept_map(batch, torch.zeros(2, 1, 32, 32), lambda network: pytest.fail("made again"))
+    assert kept.shape == (2, 1, 32, 32)
+    assert 0.9 < float(kept.max()) <= 1
+    fresh = config.method.create(config)
+    fresh.build(config)
+    from ctrestoration.training.method import Parts
+
+    fresh._early.enter(fresh.stages[1], run, Parts({"g": fresh._fresh()}, {}))
+    source = config.data.train.create()
+    samples = [source.sample(Key(0, "main", 0, index)) for index in (1, 0)]
+    stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
+    stacked["index"] = batch["index"]
+    from ctrestoration.networks._operator import to_hu
+
+    with torch.no_grad():
+        exclude = (stacked["metal"] > 0.5).float()
+        again = fresh._early._kept_map(stacked, exclude, lambda net: to_hu(fresh._run(stacked, net)[0][-1]))
+    assert torch.equal(again, kept)
+
+
+def test_a_stopped_study_goes_on_and_prints_its_table(
+    study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(uc, "SCALES", {"tiny": SCALE})
+    (study / "study.json").write_text(json.dumps({"study": "uc", "scale": "tiny"}))
+    runs = uc.plan(SCALE, ["unet"], ["plain", "uc"], 1)
+    files = {study / "runs" / run.name: uc.run_file(SCALE, run) for run in runs}
+    asked: list[str] = []
+    first = next(iter(files))
+
+    def begun() -> bool:
+        status = RunDirectory(first).read_status() or {}
+        return bool(asked) and status.get("state") in ("running", "done")
+
+    with pytest.raises(Cancelled):
+        running.train_all(files, 1, Control(lambda fraction, message: asked.append(message), begun))
+    assert (RunDirectory(first).read_status() or {})["state"] in ("cancelled", "done")
+    assert not (study / "runs" / "unet-uc-0").exists()
+    words = ["reproduce", "uc", "--scale", "tiny", "--out", str(study), "--networks", "unet", "--variants", "plain,uc"]
+    assert main([*words, "--seeds", "1", "--workers", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert "| unet | uc | 1 |" in printed
+    assert "+3.12 / +0.017" in printed
+    assert printed.strip() == (study / "results.md").read_text().strip()
+    result = json.loads((study / "results.json").read_text())["networks"]
+    assert result["unet"]["variants"]["uc"]["gain"]["of"] == 1
+    assert "dicdnet" in result, "runs of earlier commands are in the table, too"
+    before = {path: path.stat().st_mtime_ns for path in study.rglob("weights/*")}
+    assert main([*words, "--seeds", "1"]) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in study.rglob("weights/*")}, "nothing is trained twice"
+    assert main(["reproduce", "uc", "--scale", "tiny", "--out", str(study / "runs")]) == 2
+
+
+def test_a_run_that_fails_is_named_and_the_others_are_trained(study: Path) -> None:
+    broken = uc.run_file(SCALE, uc.Run("unet", "none", 7))
+    content = broken.model_dump(mode="json")
+    content["data"]["train"]["folder"] = "../../data/absent"
+    wrong = type(broken).model_validate(content)
+    failed = running.train_all({study / "runs" / "unet-none-7": wrong}, 1, Control())
+    assert list(failed) == [study / "runs" / "unet-none-7"]
+    assert "absent" in failed[study / "runs" / "unet-none-7"]
+
+
+def test_gains_are_counted_seed_by_seed() -> None:
+    def scores(psnr: float) -> dict[str, Any]:
+        return {
+            "output": {"psnr_db": psnr, "ssim": 0.9, "rmse_hu": 10.0, "ring_rmse_hu": 20.0},
+            "input": {"psnr_db": 20.0, "ssim": 0.5, "rmse_hu": 90.0, "ring_rmse_hu": None},
+        }
+
+    found = {}
+    for seed, (plain, weighted) in enumerate(((30.0, 31.0), (34.0, 34.0), (32.0, 31.0))):
+        found[uc.Run("unet", "plain", seed)] = scores(plain)
+        found[uc.Run("unet", "uc", seed)] = scores(weighted)
+    table = summarize(uc.SCALES["tiny"], found)
+    row = table["unet"]["variants"]["uc"]
+    assert row["psnr_db"] == [32.0, pytest.approx(np.sqrt(3.0))]
+    assert row["gain"]["psnr_db"] == [0.0, 1.0]
+    assert (row["gain"]["better"], row["gain"]["of"]) == (1, 3)
+    assert "gain" not in table["unet"]["variants"]["plain"]
+    assert table["unet"]["published_gain"] == {"psnr_db": 3.12, "ssim": 0.017}
+    text = markdown("tiny", table, ["facts"])
+    assert "| unet | uc | 3 | 32.00 ± 1.73 | 0.9000 ± 0.0000 | 10.0 ± 0.0 | 20.0 ± 0.0 | +0.00 ± 1.00 |" in text
+    assert "| unet | uncorrected | | 20.00 | 0.5000 | 90.0 | - |" in text

@@ -1,0 +1,135 @@
+"""`ctrestoration reproduce uc`: the table of the uncertainty-constraint loss, with its controls."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctrestoration.cli.terminal import print_json, say, terminal_control
+
+if TYPE_CHECKING:
+    from ctrestoration.control import Control
+    from ctrestoration.studies.uc import Run, Scale
+
+COMMAND = "reproduce uc"
+HELP = "train every network with the uncertainty-constraint loss and without; a killed study goes on"
+EXAMPLE = "ctrestoration reproduce uc --scale tiny --out study-uc"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument(
+        "--scale", choices=("tiny", "small", "paper"), required=True,
+        help="tiny: proves that all works, its networks have hardly learned; small: hours; paper: days on a GPU",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study, new or begun")
+    parser.add_argument("--networks", metavar="NAMES", default="", help="only these, e.g. unet,dicdnet")
+    parser.add_argument("--variants", metavar="NAMES", default="", help="only these, e.g. plain,uc")
+    parser.add_argument("--seeds", metavar="N", type=int, help="repetitions (default: those of the scale)")
+    parser.add_argument("--workers", metavar="N", type=int, help="trainings at a time (default: up to 2)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate, train, test, and write results.json and results.md."""
+    from ctrestoration.cli.train import require_torch
+    from ctrestoration.errors import CTRestorationError, InputError
+    from ctrestoration.studies.running import train_all
+    from ctrestoration.studies.uc import SCALES, build_data, plan, run_file
+
+    require_torch()
+    scale, out = SCALES[arguments.scale], arguments.out.expanduser().resolve()
+    runs = plan(scale, _names(arguments.networks), _names(arguments.variants), arguments.seeds)
+    workers = min(2, os.cpu_count() or 1) if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise InputError(f"--workers has to be 1 or more, not {workers}.")
+    _claim(out, arguments.scale)
+    control = terminal_control()
+    build_data(scale, out / "data", control.part(0.0, 0.1))
+    files = {out / "runs" / one.name: run_file(scale, one) for one in runs}
+    failed = train_all(files, workers, control.part(0.1, 0.95))
+    result, table = _results(out, arguments.scale, scale, control.part(0.95, 1.0))
+    if arguments.json:
+        print_json(result)
+    else:
+        print(table)
+    if failed:
+        first, message = next(iter(failed.items()))
+        raise CTRestorationError(f"{len(failed)} of {len(runs)} trainings failed, the first one in {first}: {message}")
+    say(f"Results are in {out}: results.json and results.md.")
+    return 0
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _claim(out: Path, scale: str) -> None:
+    """Make the folder this study's own.
+
+    Raises:
+        InputError: it holds something else.
+        OutputError: it cannot be written.
+    """
+    from ctrestoration.errors import InputError, OutputError
+    from ctrestoration.jobs.durable import replace_json
+    from ctrestoration.jobs.rundir import read_json
+
+    mark = out / "study.json"
+    wanted = {"study": "uc", "scale": scale}
+    known = read_json(mark)
+    if known is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty and holds no study: choose a new folder.")
+    if known not in (None, wanted):
+        raise InputError(f"{out} holds a study of scale {known.get('scale')}: choose another folder.")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_json(mark, wanted)
+    except OSError as error:
+        raise OutputError(f"Cannot write the study {out}: {error.strerror or error}.") from error
+
+
+def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:
+    """Scores of every finished run of the study, this command's or an earlier one's; those known are not made again."""
+    from ctrestoration._version import __version__
+    from ctrestoration.jobs.durable import replace_json, replace_text
+    from ctrestoration.jobs.rundir import read_json
+    from ctrestoration.studies.running import is_done
+    from ctrestoration.studies.uc_results import markdown, score_run, summarize
+
+    done = [one for one in _all_runs(out, scale) if is_done(out / "runs" / one.name)]
+    scores: dict[Run, Any] = {}
+    for one in control.track(done, "Testing"):
+        folder = out / "runs" / one.name
+        known = read_json(folder / "test.json")
+        if known is None:
+            known = score_run(folder, out / "data", control)
+            replace_json(folder / "test.json", known)
+        scores[one] = known
+    table = summarize(scale, scores)
+    train, _, test = scale.scans
+    facts = [
+        f"{train} training and {test} test scans of {scale.size}x{scale.size} pixels of {scale.pixel_mm:g} mm, preset "
+        f"{scale.preset}, procedural phantoms with implants; {len(scores)} trainings; ctrestoration {__version__}.",
+    ]
+    if name != "paper":
+        facts.append("Networks are smaller than the published ones: see `ctrestoration.studies.uc`.")
+    result = {"study": "uc", "scale": name, "facts": facts, "networks": table}
+    text = markdown(name, table, facts)
+    replace_json(out / "results.json", result)
+    replace_text(out / "results.md", text)
+    return result, text
+
+
+def _all_runs(out: Path, scale: Scale) -> list[Run]:
+    """What the folder of the study holds."""
+    from ctrestoration.studies.uc import VARIANTS, Run
+
+    found = []
+    for folder in sorted((out / "runs").glob("*-*-*")):
+        network, variant, seed = folder.name.split("-")
+        if network in scale.networks and variant in VARIANTS and seed.isdigit():
+            found.append(Run(network, variant, int(seed)))
+    return found

@@ -1,0 +1,89 @@
+"""Running the trainings of a study, several at a time, each in a process of its own and in its own run directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ctrestoration.control import Control
+from ctrestoration.errors import Cancelled, CTRestorationError
+from ctrestoration.jobs.rundir import RunDirectory
+
+if TYPE_CHECKING:
+    from ctrestoration.training.runfile import RunConfig
+
+_POLL_SECONDS = 0.5
+
+
+def is_done(folder: Path) -> bool:
+    """Whether a run reached its end."""
+    return (RunDirectory(folder).read_status() or {}).get("state") == "done"
+
+
+def train_all(runs: Mapping[Path, RunConfig], workers: int, control: Control) -> dict[Path, str]:
+    """Train every run that is not finished; stopped ones go on from their newest checkpoint.
+
+    Args:
+        runs: run directory -> run file; directories that are there keep the file that is in them.
+        workers: how many at a time. Results do not depend on it, each run computes with the threads of its file.
+        control: reported to while waiting; a cancel asks every run for a clean stop.
+
+    Returns:
+        Run directory -> what went wrong, for the runs that failed.
+
+    Raises:
+        Cancelled: asked for; a repetition goes on.
+        InputError: a folder is there and holds no run.
+    """
+    from ctrestoration.training.launch import create_run
+
+    waiting = [folder for folder in runs if not is_done(folder)]
+    finished, failed = len(runs) - len(waiting), dict[Path, str]()
+    running: dict[Path, subprocess.Popen[bytes]] = {}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                folder = waiting.pop(0)
+                if not RunDirectory(folder).config.is_file():
+                    create_run(runs[folder], folder)
+                running[folder] = _start(folder, workers)
+            control.report(finished / len(runs), f"Training {len(runs)} runs, now {', '.join(f.name for f in running)}")
+            time.sleep(_POLL_SECONDS)
+            for folder, process in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[folder]
+                finished += 1
+                if process.returncode:
+                    status = RunDirectory(folder).read_status() or {}
+                    failed[folder] = str(status.get("message", f"ended with exit code {process.returncode}"))
+    except (Cancelled, KeyboardInterrupt):
+        _stop(running)
+        raise
+    return failed
+
+
+def _start(folder: Path, workers: int) -> subprocess.Popen[bytes]:
+    threads = str(max(1, (os.cpu_count() or 1) // workers))
+    environment = {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+    words = [sys.executable, "-m", "ctrestoration.training.launch", str(folder)]
+    with RunDirectory(folder).log.open("ab") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which then asks for clean stops by file.
+        return subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
+
+
+def _stop(running: Mapping[Path, subprocess.Popen[bytes]]) -> None:
+    for folder in running:
+        RunDirectory(folder).request_cancel()
+    for folder, process in running.items():
+        try:
+            process.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise CTRestorationError(f"The run {folder} did not stop and was killed; it will go on.") from None

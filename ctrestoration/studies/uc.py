@@ -1,0 +1,218 @@
+"""Table 1 of the paper on the uncertainty-constraint loss: every network with it and without, and its controls.
+
+All trainings of a network take the same number of gradient steps on the same data, and the best validated weights of
+each are tested. Variants:
+
+    plain        the recipe's own loss, for all epochs
+    uc           the warm-up, then the weighted loss from scratch
+    none         the warm-up, then the plain loss from scratch: what the restart alone costs
+    shuffled     as uc, with the same weights at random pixels
+    gradient     as uc, weighted by the image gradient
+    error        as uc, weighted by the last warm-up network's own error
+
+With uc and its controls, the warm-up's steps are spent before the restart; plain uses them for training. Running the
+early networks costs uc more time on top, which is not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from ctrestoration.control import Control
+from ctrestoration.errors import InputError
+
+if TYPE_CHECKING:
+    from ctrestoration.training.runfile import RunConfig
+
+VARIANTS = ("plain", "uc", "none", "shuffled", "gradient", "error")
+CONTROLS = VARIANTS[2:]
+SPLITS = ("train", "validation", "test")
+_MAPS = {"uc": "uncertainty"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network at one scale.
+
+    Attributes:
+        options: its settings, "name" first.
+        warm: epochs of the warm-up.
+        main: epochs after it; plain trains for the sum.
+        batch: samples in a step.
+        lr: learning rate at the start.
+        controls: which controls are run.
+    """
+
+    options: Mapping[str, Any]
+    warm: int
+    main: int
+    batch: int = 4
+    lr: float = 2e-4
+    controls: tuple[str, ...] = CONTROLS
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Everything that is run with this network."""
+        return ("plain", "uc", *self.controls)
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How large a study is.
+
+    Attributes:
+        size: rows and columns.
+        pixel_mm: pixel size.
+        preset: scanner preset.
+        scans: number of scans for training, validation, test.
+        phantoms: number of phantoms of each, never shared.
+        networks: by name.
+        seeds: every training is repeated with so many seeds.
+        device: see `training.config.HardwareConfig`.
+    """
+
+    size: int
+    pixel_mm: float
+    preset: str
+    scans: tuple[int, int, int]
+    phantoms: tuple[int, int, int]
+    networks: Mapping[str, Network]
+    seeds: int = 3
+    device: str = "cpu"
+
+
+def _of(**networks: Network) -> Mapping[str, Network]:
+    return MappingProxyType(networks)
+
+
+SCALES: Mapping[str, Scale] = MappingProxyType(
+    {
+        "tiny": Scale(
+            64, 5.0, "adn-256", (16, 4, 8), (3, 1, 2),
+            _of(
+                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 55, lr=1e-3),
+                dicdnet=Network({"name": "dicdnet", "stages": 2, "blocks": 1}, 4, 16, lr=1e-3),
+                indudonet=Network({"name": "indudonet", "stages": 1, "blocks": 1}, 4, 8, 1, 1e-3, ()),
+                mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 4, 8, 1, 1e-3, ()),
+            ),
+        ),
+        "small": Scale(
+            128, 2.5, "adn-256", (160, 24, 48), (8, 2, 4),
+            _of(
+                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 45, lr=5e-4),
+                dicdnet=Network({"name": "dicdnet", "stages": 4, "blocks": 2}, 5, 25, lr=5e-4),
+                indudonet=Network({"name": "indudonet", "stages": 3, "blocks": 2}, 5, 15, 1, 5e-4),
+                mepnet=Network({"name": "mepnet", "stages": 3, "blocks": 2}, 5, 15, 1, 5e-4),
+            ),
+            device="auto",
+        ),
+        "paper": Scale(
+            416, 0.75, "syndeeplesion-640", (800, 50, 200), (60, 10, 20),
+            _of(
+                unet=Network({"name": "unet"}, 5, 95),
+                dicdnet=Network({"name": "dicdnet"}, 5, 95),
+                indudonet=Network({"name": "indudonet"}, 5, 95, 1),
+                mepnet=Network({"name": "mepnet"}, 5, 95, 1),
+            ),
+            device="auto",
+        ),
+    }
+)  # fmt: skip
+"""Only "paper" has the published sizes of networks, images and epochs; its images are phantoms, not DeepLesion."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study."""
+
+    network: str
+    variant: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Of its folder."""
+        return f"{self.network}-{self.variant}-{self.seed}"
+
+
+def plan(
+    scale: Scale, networks: Sequence[str] = (), variants: Sequence[str] = (), seeds: int | None = None
+) -> list[Run]:
+    """Every training, or those of some networks, variants and seeds; seed by seed, so that tables fill evenly.
+
+    Raises:
+        InputError: unknown names, or more seeds than the scale has.
+    """
+    for word, asked, known in (("network", networks, tuple(scale.networks)), ("variant", variants, VARIANTS)):
+        unknown = [name for name in asked if name not in known]
+        if unknown:
+            raise InputError(f"Unknown {word} {unknown[0]!r}: known ones are {', '.join(known)}.")
+    count = scale.seeds if seeds is None else seeds
+    if not 1 <= count <= 100:
+        raise InputError(f"--seeds has to lie in 1..100, not {count}.")
+    return [
+        Run(network, variant, seed)
+        for seed in range(count)
+        for network, settings in scale.networks.items()
+        if network in (networks or scale.networks)
+        for variant in settings.variants
+        if variant in (variants or VARIANTS)
+    ]
+
+
+def build_data(scale: Scale, folder: Path, control: Control) -> None:
+    """Simulate training, validation and test scans of phantoms that no two of them share; see `scan_store`."""
+    from ctrestoration.training.scan_store import build_scans
+    from ctrestoration.training.sources import scans
+
+    total, done, first = sum(scale.scans), 0, 0
+    for split, count, phantoms in zip(SPLITS, scale.scans, scale.phantoms, strict=True):
+        settings = scans.Config(
+            name="scans", phantoms=phantoms, first_seed=first, count=count, size=scale.size, pixel_mm=scale.pixel_mm,
+            preset=scale.preset,
+        )  # fmt: skip
+        part = control.part(done / total, (done + count) / total)
+        build_scans(folder / split, settings, 0, "main" if split == "train" else "validation", part)
+        done, first = done + count, first + phantoms
+
+
+def run_file(scale: Scale, run: Run) -> RunConfig:
+    """The run file of a training; its data lie in the folder `data` of the study."""
+    from ctrestoration.training.runfile import RunConfig
+
+    network = scale.networks[run.network]
+    return RunConfig.model_validate(
+        {
+            "schema_version": 1,
+            "name": f"{run.network}-{run.variant}",
+            "seed": run.seed,
+            "method": _method(network, run.variant, image=run.network == "unet"),
+            "data": {
+                # Relative to the run directory, so that a study can be moved.
+                "train": {"name": "stored_scans", "folder": "../../data/train"},
+                "validation": {"name": "stored_scans", "folder": "../../data/validation"},
+                "batch_size": network.batch,
+            },
+            "optim": {"lr": network.lr},
+            "checkpoint": {"keep": 1, "save_every": 1000},
+            # One thread, so that results do not depend on the machine's cores or on what runs beside it.
+            "hardware": {"device": scale.device, "threads": 1, "probe_steps": 3},
+            "preview": {"every_epochs": 0},
+        }
+    )
+
+
+def _method(network: Network, variant: str, image: bool) -> dict[str, Any]:
+    whole = {"main": {"epochs": network.warm + network.main}}
+    staged = {"warm": {"epochs": network.warm, "hand_on": "last"}, "main": {"epochs": network.main}}
+    settings = {"map": _MAPS.get(variant, variant)}
+    common = {"network": dict(network.options)}
+    if variant == "plain":
+        return {"name": "supervised" if image else "unrolled", **common, "stages": whole}
+    if image:
+        return {"name": "uc", **common, **settings, "stages": staged}
+    return {"name": "unrolled", **common, "uncertainty": settings, "stages": staged}
