@@ -76,9 +76,11 @@ class ComparisonNodes:
             cut = slice(start, start + _SLAB)
             np.subtract(first[cut], second[cut], out=out[cut], dtype=np.float32, casting="unsafe")
             yield
+        picture = yield from volumes.imageSteps(out)
         if not self.scene.IsNodePresent(image):
             return None
-        node = volumes.arrayToVolumeNode(out, f"{image.GetName()} - {reference.GetName()}", image, old)
+        name = f"{image.GetName()} - {reference.GetName()}"
+        node = volumes.arrayToVolumeNode(out, name, image, old, picture)
         if old is None:
             node.SetHideFromEditors(True)
             node.SetSaveWithScene(False)

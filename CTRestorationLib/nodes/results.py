@@ -69,11 +69,11 @@ class ResultNodes:
 
     # Volumes
 
-    def volume(self, found: Volume, name: str, like: Any) -> Any:
+    def volumeSteps(self, found: Volume, name: str, like: Any) -> Generator[None, None, Any]:
         """A result on the voxels of its input as a new node."""
-        return volumes.volumeToNode(found, name, like)
+        return (yield from volumes.volumeSteps(found, name, like))
 
-    def part(self, found: Volume, name: str, like: Any, first: int, last: int) -> Any:
+    def partSteps(self, found: Volume, name: str, like: Any, first: int, last: int) -> Generator[None, None, Any]:
         """A result on axial slices `first` to `last` of its input; their place is computed, not read."""
         grid = volumes.gridOfNode(like)
         where = axial_part(grid, first, last)
@@ -83,17 +83,18 @@ class ResultNodes:
         difference = part.mismatch(found.grid)
         if difference is not None:
             raise InputError(f"{name} is not slices {first} to {last} of {like.GetName()}: {difference}.")
-        # A node of the part's size to take the geometry from: world coordinates, so no transform above it.
         from CTRestorationLib.nodes.geometry import vtkMatrixOf
 
+        image = yield from volumes.imageSteps(found.array)
+        # In world coordinates, so that no transform stands above it.
         node = self.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
         node.SetIJKToRASMatrix(vtkMatrixOf(np.diag([-1.0, -1.0, 1.0, 1.0]) @ part.affine))
-        volumes.setVoxels(node, found.array, like)
+        volumes.setVoxels(node, image, like)
         return node
 
-    def uncertainty(self, found: Volume, name: str, like: Any, result: Any) -> Any:
+    def uncertaintySteps(self, found: Volume, name: str, like: Any, result: Any) -> Generator[None, None, Any]:
         """The uncertainty of a result in HU as a map with colors; it is found again from the result."""
-        node = volumes.volumeToNode(found, name, like)
+        node = yield from volumes.volumeSteps(found, name, like)
         sample = found.array.reshape(-1)[:: max(1, found.array.size // _SAMPLE)]
         known = sample[sample > 0]
         high = float(np.percentile(known, 99)) if known.size else 1.0

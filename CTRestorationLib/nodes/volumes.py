@@ -12,10 +12,11 @@ from CTRestorationLib.nodes.geometry import gridOfNode
 
 __all__ = [
     "arrayOfNode", "arrayToVolumeNode", "findColorNode", "gridOfNode", "hideVolume", "legendOf", "refreshLegends",
-    "setVoxels", "showFloatMap", "volumeFromNode", "volumeToNode",
+    "setVoxels", "showFloatMap", "volumeFromNode", "volumeSteps", "volumeToNode",
 ]  # fmt: skip
 
 _SLAB = 16
+_STEP_BYTES = 2 << 20
 _STORABLE = ("uint8", "int8", "int16", "uint16", "int32", "uint32", "float32", "float64")
 
 
@@ -62,7 +63,7 @@ def volumeFromNode(node) -> Volume:
     return Volume(array, gridOfNode(node), node.GetName())
 
 
-def arrayToVolumeNode(array: np.ndarray, name: str, like, node=None):
+def arrayToVolumeNode(array: np.ndarray, name: str, like, node=None, image=None):
     """Show an array as a volume.
 
     Args:
@@ -70,6 +71,7 @@ def arrayToVolumeNode(array: np.ndarray, name: str, like, node=None):
         name: of a new node; an existing one keeps its own.
         like: node whose geometry, parent transform, window and level the result takes; it is not touched.
         node: an existing result to write into instead.
+        image: what `imageSteps` made of the array, where copying it at once would take too long.
 
     Returns:
         The volume node, with a display node, not yet shown.
@@ -82,7 +84,7 @@ def arrayToVolumeNode(array: np.ndarray, name: str, like, node=None):
         raise InputError(f"{name}: the result has shape {tuple(array.shape)}, {like.GetName()} has {shape} (z, y, x).")
     if node is like:
         raise InputError(f"{name} would overwrite its input {like.GetName()}: choose another output volume.")
-    image = _imageOf(array)
+    image = image or _imageOf(array)
     if node is None:
         node = like.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
     modifying = node.StartModify()
@@ -97,6 +99,30 @@ def arrayToVolumeNode(array: np.ndarray, name: str, like, node=None):
     return node
 
 
+def imageSteps(array: np.ndarray):
+    """A copy of a float32 array [z, y, x] as an image, made in steps of a few milliseconds: a generator; returns it."""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    image = vtk.vtkImageData()
+    image.SetDimensions(array.shape[::-1])
+    image.AllocateScalars(vtk.VTK_FLOAT, 1)
+    target = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(array.shape)
+    count = max(1, _STEP_BYTES // max(target[:1].nbytes, 1))
+    for start in range(0, len(array), count):
+        target[start : start + count] = array[start : start + count]
+        yield
+    return image
+
+
+def volumeSteps(volume: Volume, name: str, like):
+    """`volumeToNode` in short steps: a generator that returns the node."""
+    difference = gridOfNode(like).mismatch(volume.grid)
+    if difference is not None:
+        raise InputError(f"{name} does not cover the voxels of {like.GetName()}: {difference}.")
+    image = yield from imageSteps(volume.array)
+    return arrayToVolumeNode(volume.array, name, like, image=image)
+
+
 def volumeToNode(volume: Volume, name: str, like, node=None):
     """Show a result of `ctrestoration` beside the volume it was made from; see `arrayToVolumeNode`.
 
@@ -109,10 +135,10 @@ def volumeToNode(volume: Volume, name: str, like, node=None):
     return arrayToVolumeNode(volume.array, name, like, node)
 
 
-def setVoxels(node, array: np.ndarray, like) -> None:
-    """Fill a new node, whose geometry stands already, with voxels [z, y, x]; it looks like `like`."""
+def setVoxels(node, image: vtk.vtkImageData, like) -> None:
+    """Fill a new node, whose geometry stands already, with an image of `imageSteps`; it looks like `like`."""
     _addDisplay(node, like)
-    node.SetAndObserveImageData(_imageOf(array))
+    node.SetAndObserveImageData(image)
 
 
 def hideVolume(node) -> None:

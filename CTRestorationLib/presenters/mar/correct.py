@@ -177,13 +177,14 @@ class CorrectPresenter(StepPresenter):
         results, volume, made = self.nodes.results, task.volume, []
         name = self.nodes.uniqueName(f"{volume.GetName()} {task.method.upper()}")
         try:
-            result = results.volume(image, name, volume)
+            result = yield from results.volumeSteps(image, name, volume)
             made.append(result)
             yield
             made.append((yield from results.synthesizedSteps(mask, f"{name} synthesized", volume, result)))
             if spread is not None:
                 yield
-                made.append(results.uncertainty(spread, f"{name} uncertainty", volume, result))
+                made.append((yield from results.uncertaintySteps(spread, f"{name} uncertainty", volume, result)))
+            yield
             results.fileRun(volume, name, made, facts)
         except BaseException:
             results.discard(made)
@@ -198,7 +199,6 @@ class CorrectPresenter(StepPresenter):
             f"{name}: {facts['result']['metal']}. {facts['result']['synthesized_voxels']} voxels were filled in rather "
             "than measured; the turquoise outline shows them."
         )
-        self.refresh()
 
     # What is shown
 

@@ -161,12 +161,13 @@ class SimulatePresenter(StepPresenter):
             for array, title in ((image, f"{name} metal simulated"), (reference, f"{name} without metal")):
                 title = self.nodes.uniqueName(title)
                 if part is None:
-                    made.append(results.volume(array, title, volume))
+                    made.append((yield from results.volumeSteps(array, title, volume)))
                 else:
-                    made.append(results.part(array, title, volume, *part))
+                    made.append((yield from results.partSteps(array, title, volume, *part)))
                 yield
             results.acquisitions.attach(made[0], kept)
             made.append((yield from results.maskSteps(mask, self.nodes.uniqueName(f"{name} implants"), made[0])))
+            yield
             results.fileRun(volume, f"{name}: simulated", made, {"title": "Simulated", **facts})
         except BaseException:
             results.discard(made)
@@ -185,7 +186,6 @@ class SimulatePresenter(StepPresenter):
             parameters.metalSegment = next(iter(self.nodes.segmentNames(mask)), "")
         mask.GetDisplayNode().SetVisibility(False)
         self.nodes.results.showSlices(simulated)
-        self.refresh()
 
     # What is shown
 
