@@ -1,14 +1,21 @@
-"""`ctrestoration dataset build`: simulate training pairs from phantoms and clean CT volumes."""
+"""`ctrestoration dataset build`: simulate training pairs from phantoms and clean CT volumes.
+
+Pairs with and without metal artifacts, or (`--task lowdose`) at a low and the full dose with labels.
+"""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ctrestoration.cli.terminal import print_json, say, terminal_control
 
+if TYPE_CHECKING:
+    from ctrestoration.training.dataset import BuildSettings
+
 COMMAND = "dataset build"
-HELP = "simulate pairs with and without metal artifacts, split by patient; an interrupted build goes on"
+HELP = "simulate pairs with and without metal artifacts, or of low dose; split by patient; interrupted builds go on"
 EXAMPLE = "ctrestoration dataset build pairs --phantoms 8 --cases 4 --size 256"
 
 
@@ -21,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slices", metavar="N", type=int, default=2, help="slices of each placement (default 2)")
     parser.add_argument("--size", metavar="N", type=int, default=256, help="rows and columns (default 256)")
     parser.add_argument("--pixel", metavar="MM", type=float, default=1.5, help="pixel size in mm (default 1.5)")
-    parser.add_argument("--preset", default="clinical", help="scanner preset (default clinical)")
+    parser.add_argument("--preset", help="scanner preset (default clinical; of low dose true-scale)")
     parser.add_argument("--seed", metavar="N", type=int, default=0, help="same seed, same bits (default 0)")
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes; the bits do not depend on it")
     parser.add_argument(
@@ -33,27 +40,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="share of training pairs without artifact, half of them with a mask (default 0.1)",
     )  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--task", choices=("mar", "lowdose"), default="mar", help="which pairs (default mar)")
+    lowdose = parser.add_argument_group("low dose")
+    lowdose.add_argument("--labels", metavar="SEG", nargs="+", default=[], help="segmentation of each of the volumes")
+    lowdose.add_argument(
+        "--dataset", metavar=("NAME", "FOLDER"), nargs=2, help="add the labeled cases of a public data set (lits, msd)"
+    )
+    lowdose.add_argument(
+        "--classes", metavar="NAME=N[,N]", nargs="+", default=["liver=1", "lesion=2"],
+        help="classes and their numbers in the segmentations (default liver=1 lesion=2)",
+    )  # fmt: skip
+    lowdose.add_argument("--photons", metavar="N", type=float, default=4096.0, help="per bin (default 4096)")
+    lowdose.add_argument("--views", metavar="N", type=int, default=1000, help="divides 1000 (default 1000)")
+    lowdose.add_argument(
+        "--fine-pixels", metavar="N", type=int, default=1000, help="grid that is projected (default 1000)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Build the data set."""
     from ctrestoration.errors import OutputError
-    from ctrestoration.physics.presets import scanner_preset
-    from ctrestoration.training.dataset import BuildSettings, build_dataset
+    from ctrestoration.training.dataset import build_dataset
 
-    scanner_preset(arguments.preset)
-    settings = BuildSettings(
-        arguments.phantoms,
-        tuple(str(Path(path).resolve()) for path in arguments.volumes),
-        arguments.cases,
-        arguments.slices,
-        arguments.size,
-        arguments.pixel,
-        arguments.preset,
-        arguments.seed,
-        clean=arguments.clean,
-        corrected=tuple(name.strip() for name in arguments.corrected.split(",") if name.strip()),
-    )
+    settings = _settings(arguments)
     try:
         counts = build_dataset(arguments.out, settings, arguments.workers, terminal_control())
     except OSError as error:
@@ -63,3 +72,52 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         say(f"{arguments.out}: " + ", ".join(f"{count} {name}" for name, count in counts.items()) + " pairs.")
     return 0
+
+
+def _settings(arguments: argparse.Namespace) -> BuildSettings:
+    from ctrestoration.errors import InputError
+    from ctrestoration.physics.presets import scanner_preset
+    from ctrestoration.simulate.lowdose import PRESETS
+    from ctrestoration.training.dataset import BuildSettings
+    from ctrestoration.training.lowdose_dataset import LowDoseBuild
+
+    common: dict[str, Any] = {
+        "phantoms": arguments.phantoms,
+        "volumes": _resolved(arguments.volumes),
+        "cases": arguments.cases,
+        "slices": arguments.slices,
+        "size": arguments.size,
+        "pixel_mm": arguments.pixel,
+        "seed": arguments.seed,
+        "corrected": tuple(name.strip() for name in arguments.corrected.split(",") if name.strip()),
+    }
+    if arguments.task == "mar":
+        if arguments.labels or arguments.dataset:
+            raise InputError("--labels and --dataset belong to low-dose pairs: add --task lowdose.")
+        preset = arguments.preset or "clinical"
+        scanner_preset(preset)
+        return BuildSettings(**common, preset=preset, clean=arguments.clean)
+    preset = arguments.preset or "true-scale"
+    if preset not in PRESETS:
+        raise InputError(f"Unknown low-dose preset {preset!r}: known ones are {', '.join(PRESETS)}.")
+    name, folder = arguments.dataset or (None, "")
+    return LowDoseBuild(
+        **common, preset=preset, labels=_resolved(arguments.labels), dataset=name, dataset_folder=folder,
+        classes=dict(_class(text) for text in arguments.classes), photons=arguments.photons, views=arguments.views,
+        fine_pixels=arguments.fine_pixels,
+    )  # fmt: skip
+
+
+def _class(text: str) -> tuple[str, tuple[int, ...]]:
+    from ctrestoration.errors import InputError
+
+    name, _, numbers = text.partition("=")
+    try:
+        values = tuple(int(number) for number in numbers.split(","))
+    except ValueError as error:
+        raise InputError(f"--classes takes NAME=N or NAME=N,N such as liver=1, not {text!r}.") from error
+    return name, values
+
+
+def _resolved(paths: list[str]) -> tuple[str, ...]:
+    return tuple(str(Path(path).resolve()) for path in paths)

@@ -2,7 +2,8 @@
 
     manifest.json             what is in it, by split; digest of each shard
     train-00000.h5            "input", "target" int16 HU, "metal" uint8 percent: (pair, row, column); "cases" JSON;
-                              where asked for, "nmar" and "li" int16 HU: the same slices corrected
+                              where asked for, "nmar" and "li" int16 HU: the same slices corrected;
+                              "labels" uint8 class numbers, of low-dose pairs, which have no metal
     train-00000.h5.sha256     written with the shard, so that an interrupted build trusts only whole shards
 
 One chunk holds one pair, uncompressed, with Fletcher-32: a flipped bit in a plain HDF5 file is read without a word, and
@@ -28,25 +29,28 @@ from ctrestoration.jobs.outcome import DataRefusedError
 SCHEMA = 1
 SPLITS = ("train", "validation", "test")
 SHARD_PAIRS = 64
-_LOWEST, _HIGHEST = -1024, 32767
+LOWEST_HU, _HIGHEST = -1024, 32767
 _TYPES = {"input": "int16", "target": "int16", "metal": "uint8"}
-_OPTIONAL = {"nmar": "int16", "li": "int16"}
+_OPTIONAL = {"nmar": "int16", "li": "int16", "labels": "uint8"}
 
 Pair = dict[str, NDArray[np.float32]]
-"""input and target in HU, metal as fraction 0..1; each float32 [row, column]. Optional: nmar and li in HU."""
+"""input and target in HU, metal as fraction 0..1; each float32 [row, column]. Optional: nmar and li in HU, labels."""
 
 
 class DamagedPairError(DataRefusedError):
     """One pair cannot be read; the message names the file and the index."""
 
 
-def write_shard(path: Path, pairs: Sequence[Pair], cases: Sequence[Mapping[str, Any]]) -> str:
+def write_shard(
+    path: Path, pairs: Sequence[Pair], cases: Sequence[Mapping[str, Any]], lowest_hu: int = LOWEST_HU
+) -> str:
     """Write one shard and, after it, its digest.
 
     Args:
         path: ends in .h5; an older shard is replaced whole.
         pairs: all of one shape, and with the same names.
         cases: what was simulated, in the order of the pairs; JSON types, with "patient" and "count" (of pairs).
+        lowest_hu: values below become this; the noise of low-dose images reaches below air.
 
     Returns:
         SHA-256 of the shard.
@@ -58,7 +62,7 @@ def write_shard(path: Path, pairs: Sequence[Pair], cases: Sequence[Mapping[str, 
     import h5py
 
     names = [*_TYPES, *(name for name in _OPTIONAL if pairs and name in pairs[0])]
-    stored = {name: np.stack([_to_stored(name, pair[name]) for pair in pairs]) for name in names}
+    stored = {name: np.stack([_to_stored(name, pair[name], lowest_hu) for pair in pairs]) for name in names}
 
     def write(part: Path) -> None:
         with h5py.File(part, "w") as file:
@@ -101,11 +105,14 @@ def write_manifest(
     splits: Mapping[str, Any],
     shape: tuple[int, int],
     settings: dict[str, Any],
-    corrected: Sequence[str] = (),
+    optional: Sequence[str] = (),
+    lowest_hu: int = LOWEST_HU,
 ) -> None:
     """Write the manifest, the last file of a build: a folder without it is no data set."""
-    types = {**_TYPES, **{name: _OPTIONAL[name] for name in corrected}}
+    types = {**_TYPES, **{name: _OPTIONAL[name] for name in optional}}
     content = {"schema": SCHEMA, "shape": list(shape), "types": types, "settings": settings, "splits": dict(splits)}
+    if lowest_hu != LOWEST_HU:
+        content["lowest_hu"] = lowest_hu
     replace_json(folder / "manifest.json", content)
 
 
@@ -221,11 +228,14 @@ def verify_pairs(folder: Path, control: Control = SILENT) -> list[str]:
     faults = list(_shared_patients(manifest))
     shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
     for shard in control.track(shards, "Verifying"):
-        faults += _verify_shard(folder / shard["file"], shard, tuple(manifest["shape"]), stored_types(manifest))
+        shape, types = tuple(manifest["shape"]), stored_types(manifest)
+        faults += _verify_shard(folder / shard["file"], shard, shape, types, int(manifest.get("lowest_hu", LOWEST_HU)))
     return faults
 
 
-def _verify_shard(path: Path, shard: dict[str, Any], shape: tuple[int, ...], types: Mapping[str, str]) -> Iterator[str]:
+def _verify_shard(
+    path: Path, shard: dict[str, Any], shape: tuple[int, ...], types: Mapping[str, str], lowest_hu: int
+) -> Iterator[str]:
     import h5py
 
     if not path.is_file():
@@ -238,12 +248,12 @@ def _verify_shard(path: Path, shard: dict[str, Any], shape: tuple[int, ...], typ
     try:
         with h5py.File(path, "r") as file:
             for name, kind in types.items():
-                yield from _verify_array(path, name, kind, file, (shard["count"], *shape))
+                yield from _verify_array(path, name, kind, file, (shard["count"], *shape), lowest_hu)
     except (OSError, RuntimeError) as error:
         yield f"{path} cannot be opened: {_brief(error)}."
 
 
-def _verify_array(path: Path, name: str, kind: str, file: Any, shape: tuple[int, ...]) -> Iterator[str]:
+def _verify_array(path: Path, name: str, kind: str, file: Any, shape: tuple[int, ...], lowest_hu: int) -> Iterator[str]:
     if name not in file:
         yield f"{path} has no array {name!r}."
         return
@@ -258,8 +268,8 @@ def _verify_array(path: Path, name: str, kind: str, file: Any, shape: tuple[int,
             continue
         if values.dtype.kind == "f" and not np.isfinite(values).all():
             yield f"{path}, pair {index}: {name} holds NaN or infinity."
-        elif name != "metal" and values.size and values.min() < _LOWEST:
-            yield f"{path}, pair {index}: {name} goes down to {values.min()} HU, below {_LOWEST}."
+        elif kind == "int16" and values.size and values.min() < lowest_hu:
+            yield f"{path}, pair {index}: {name} goes down to {values.min()} HU, below {lowest_hu}."
         elif name == "metal" and values.size and values.max() > 100:
             yield f"{path}, pair {index}: metal is {values.max()} %, above 100."
 
@@ -273,12 +283,14 @@ def _shared_patients(manifest: dict[str, Any]) -> Iterator[str]:
             seen[patient] = split
 
 
-def _to_stored(name: str, array: NDArray[np.float32]) -> NDArray[Any]:
+def _to_stored(name: str, array: NDArray[np.float32], lowest_hu: int) -> NDArray[Any]:
     if not np.isfinite(array).all():
         raise ValueError(f"{name} holds NaN or infinity")
     if name == "metal":
         return np.rint(np.clip(array, 0, 1) * 100).astype(np.uint8)
-    return np.rint(np.clip(array, _LOWEST, _HIGHEST)).astype(np.int16)
+    if name == "labels":
+        return np.rint(np.clip(array, 0, 255)).astype(np.uint8)
+    return np.rint(np.clip(array, lowest_hu, _HIGHEST)).astype(np.int16)
 
 
 def _from_stored(name: str, array: NDArray[Any]) -> NDArray[np.float32]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _SLICES, _SLICE_MM = 36, 4.0
 _SPINE_SIZE, _SPINE_SPACING = (60, 96, 96), (1.5, 1.5, 2.5)
-_BODY_HU, _GAP_HU = -200.0, 40.0
+_GAP_HU = 40.0
 _LEAST_MM2 = 1.0
 _TRIES = 50
 
@@ -122,25 +122,11 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
     Raises:
         InputError: the file is unreadable or holds no body.
     """
-    from scipy.ndimage import affine_transform
+    from ctrestoration.training.resampling import square_slices
 
-    axial = _read_axial(path)
-    body = axial.array > _BODY_HU
-    if not body.any():
-        raise InputError(f"{path} holds no patient: nothing in it is above {_BODY_HU:g} HU.")
-    middle = [0.5 * (found.min() + found.max()) for found in np.nonzero(body.any(axis=0))]
-    scale = np.array([pixel_mm / axial.grid.spacing[1], pixel_mm / axial.grid.spacing[0]])
-    start = np.array(middle) - scale * (size - 1) / 2
-    # Smooth before sampling coarsely; linear between pixels, as partial volumes would be.
-    slices = [
-        affine_transform(_smoothed(plane, scale), scale, start, (size, size), order=1, cval=AIR_HU)
-        for plane in axial.array
-    ]
-    x, y, z = axial.grid.to_world(np.array([start[1], start[0], 0.0]))
-    spacing = (pixel_mm, pixel_mm, axial.grid.spacing[2])
-    grid = Grid.from_parts((len(slices), size, size), spacing, (x, y, z), axial.grid.direction)
+    volume = square_slices(replace(_read_axial(path), name=str(path)), size, pixel_mm)
     name = f"{path.stem}-{short_digest(path)}"
-    return Patient(name, Volume(np.stack(slices), grid, path.name), partial(_volume_spine, path))
+    return Patient(name, replace(volume, name=path.name), partial(_volume_spine, path))
 
 
 def simulate_case(
@@ -295,12 +281,6 @@ def _with_polymers(volume: Volume, polymers: Fractions) -> Volume:
         hu = np.float32(1000 * (float(material(name).attenuation(REFERENCE_KEV)[0]) / water - 1))
         array = array * (1 - fraction) + hu * fraction
     return replace(volume, array=array.astype(np.float32)) if polymers else volume
-
-
-def _smoothed(plane: NDArray[np.float32], scale: Vector) -> NDArray[np.float32]:
-    from scipy.ndimage import gaussian_filter
-
-    return np.asarray(gaussian_filter(plane, np.maximum(scale - 1, 0) / 2))
 
 
 def short_digest(path: Path) -> str:

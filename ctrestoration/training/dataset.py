@@ -11,10 +11,21 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ctrestoration.control import SILENT, Control
 from ctrestoration.correct.corrected import CORRECTED
 from ctrestoration.errors import InputError
-from ctrestoration.io.pairs import SHARD_PAIRS, SPLITS, finished_shard, read_cases, write_manifest, write_shard
+from ctrestoration.io.pairs import (
+    LOWEST_HU,
+    SHARD_PAIRS,
+    SPLITS,
+    Pair,
+    finished_shard,
+    read_cases,
+    write_manifest,
+    write_shard,
+)
 from ctrestoration.jobs.durable import replace_json, sha256_of, sweep_temporaries
 from ctrestoration.jobs.locks import FileLock
 from ctrestoration.jobs.rundir import read_json
@@ -66,7 +77,7 @@ class BuildSettings:
             raise InputError(f"--with takes {known}, each once, not {','.join(self.corrected)}.")
         if self.seed < 0:
             raise InputError(f"--seed has to be 0 or more, not {self.seed}.")
-        if self.phantoms + len(self.volumes) < len(SPLITS):
+        if self.patients < len(SPLITS):
             raise InputError("A data set needs at least 3 patients (phantoms and volumes): one for each split.")
         if min(self.shares) <= 0 or abs(sum(self.shares) - 1) > 1e-6:
             raise InputError(
@@ -77,6 +88,36 @@ class BuildSettings:
     def patients(self) -> int:
         """Number of patients."""
         return self.phantoms + len(self.volumes)
+
+    @property
+    def lowest_hu(self) -> int:
+        """Values below become this."""
+        return LOWEST_HU
+
+    def optional(self) -> tuple[str, ...]:
+        """Arrays stored beside input, target and metal."""
+        return self.corrected
+
+    def check(self) -> None:
+        """Refuse what cannot be used, before anything is simulated."""
+        _check_volumes(self)
+
+    def splits(self) -> dict[str, list[int]]:
+        """Patient numbers by split."""
+        return split_patients(self)
+
+    def patient(self, number: int) -> Any:
+        """A patient by number, as `simulate` takes it."""
+        return _patient(self, number)
+
+    def simulate(self, patient: Any, draw: np.random.Generator, split: str) -> tuple[list[Pair], dict[str, Any]]:
+        """Pairs of one case, and what was drawn, with the patient's name."""
+        clean = self.clean if split == "train" else 0.0
+        return simulate_case(patient, draw, self.preset, self.slices, clean, self.corrected)
+
+    def to_json(self) -> dict[str, Any]:
+        """The settings as JSON types, files by name and content."""
+        return _settings_json(self)
 
 
 @dataclass(frozen=True)
@@ -107,7 +148,7 @@ def build_dataset(folder: Path, settings: BuildSettings, workers: int = 1, contr
         Cancelled: by the control.
         OSError: the folder cannot be written.
     """
-    _check_volumes(settings)
+    settings.check()
     _claim(folder, settings)
     with FileLock(folder / "lock", f"The data set {folder}"):
         sweep_temporaries(folder)
@@ -118,7 +159,7 @@ def build_dataset(folder: Path, settings: BuildSettings, workers: int = 1, contr
             pass
         splits = _describe(folder, settings, tasks)
         shape = (settings.size, settings.size)
-        write_manifest(folder, splits, shape, _settings_json(settings), settings.corrected)
+        write_manifest(folder, splits, shape, settings.to_json(), settings.optional(), settings.lowest_hu)
     return {name: split["count"] for name, split in splits.items()}
 
 
@@ -126,7 +167,7 @@ def plan_tasks(settings: BuildSettings) -> list[Task]:
     """Which shard holds which cases: whole patients in one split, whole cases in one shard."""
     per_shard = max(1, SHARD_PAIRS // settings.slices)
     tasks = []
-    for split, patients in split_patients(settings).items():
+    for split, patients in settings.splits().items():
         cases = [(patient, case) for patient in patients for case in range(settings.cases)]
         for number, start in enumerate(range(0, len(cases), per_shard)):
             tasks.append(Task(split, f"{split}-{number:05d}.h5", tuple(cases[start : start + per_shard])))
@@ -146,16 +187,15 @@ def split_patients(settings: BuildSettings) -> dict[str, list[int]]:
 def make_shard(folder: Path, settings: BuildSettings, task: Task, control: Control = SILENT) -> str:
     """Simulate and write one shard, reporting between cases; returns its file name."""
     pairs, cases = [], []
-    patient: tuple[int, Patient] | None = None
+    patient: tuple[int, Any] | None = None
     for number, case in control.track(task.cases, f"Simulating {task.file}"):
         if patient is None or patient[0] != number:
-            patient = number, _patient(settings, number)
+            patient = number, settings.patient(number)
         draw = generator(settings.seed, "case", number, case)
-        clean = settings.clean if task.split == "train" else 0.0
-        made, facts = simulate_case(patient[1], draw, settings.preset, settings.slices, clean, settings.corrected)
+        made, facts = settings.simulate(patient[1], draw, task.split)
         pairs += made
         cases.append({**facts, "count": len(made)})
-    write_shard(folder / task.file, pairs, cases)
+    write_shard(folder / task.file, pairs, cases, settings.lowest_hu)
     return task.file
 
 
@@ -198,7 +238,7 @@ def _check_volumes(settings: BuildSettings) -> None:
 
 def _claim(folder: Path, settings: BuildSettings) -> None:
     """Make the folder this build's own: another build's or other files are refused."""
-    wanted = _settings_json(settings)
+    wanted = settings.to_json()
     if (folder / "manifest.json").exists():
         raise InputError(f"{folder} already holds a finished data set: choose another folder.")
     known = read_json(folder / "build.json")
@@ -214,6 +254,11 @@ def _claim(folder: Path, settings: BuildSettings) -> None:
 def _settings_json(settings: BuildSettings) -> dict[str, Any]:
     content = json.loads(json.dumps(asdict(settings)))
     content["volumes"] = [f"{Path(path).name} {short_digest(Path(path))}" for path in settings.volumes]
+    return signed(content)
+
+
+def signed(content: dict[str, Any]) -> dict[str, Any]:
+    """Settings as JSON types with their digest."""
     content["sha256"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode("utf-8")).hexdigest()
     return dict(content)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from ctrestoration.evaluate.circle import circle_mask
 from ctrestoration.training.keys import derive
 from ctrestoration.training.resampling import labels_on, square_slices
 from ctrestoration.volume import LabelMap, Volume
+
+if TYPE_CHECKING:
+    from ctrestoration.io.importers import Case
 
 CLASSES: dict[str, tuple[int, ...]] = {"liver": (1,), "lesion": (2,)}
 """LiTS' own numbers, which the Medical Segmentation Decathlon shares."""
@@ -123,6 +126,14 @@ def labeled_file(
     volume = read_volume(ct)
     name = f"{ct.name.split('.')[0]}-{short_digest(ct)}"
     return labeled_volume(name, volume, read_labels(labels, volume.grid), size, pixel_mm, classes)
+
+
+def labeled_case(case: Case, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]) -> LabeledPatient:
+    """As `labeled_volume`, from a case of a public data set."""
+    found = case.load()
+    if found.volume is None or found.labels is None:
+        raise InputError(f"{case.name} has no labeled CT: choose a data set with segmentations.")
+    return labeled_volume(case.patient, found.volume, found.labels, size, pixel_mm, classes)
 
 
 def scan_slice(patient: LabeledPatient, z: int, seed: int, scanner: Mapping[str, Any]) -> LowDosePair:

@@ -17,9 +17,9 @@ from ctrestoration.training.lowdose_cases import (
     CLASSES,
     SPLITS,
     LabeledPatient,
+    labeled_case,
     labeled_file,
     labeled_phantom,
-    labeled_volume,
     scan_slice,
     split_of,
 )
@@ -183,9 +183,12 @@ class LowDose:
             return []
         from ctrestoration.io.importers import importer
 
+        one = self.settings
         survey = importer(self.settings.dataset.name).survey(self.settings.dataset.folder)
         return [
-            (case.patient, partial(_load, case, self.settings)) for case in survey.cases if self._belongs(case.patient)
+            (case.patient, partial(labeled_case, case, one.size, one.pixel_mm, one.classes))
+            for case in survey.cases
+            if self._belongs(case.patient)
         ]
 
     def _belongs(self, patient: str) -> bool:
@@ -197,10 +200,3 @@ def phantom_seed(split: str, split_seed: int, number: int) -> int:
     """The seed of a phantom: no two splits of one seed share one (they are congruent to different numbers modulo 4)."""
     kinds = (*SPLITS, "all")
     return 4 * (derive(split_seed, "phantom", number) % 2**28) + kinds.index(split)
-
-
-def _load(case: Any, settings: Config) -> LabeledPatient:
-    found = case.load()
-    if found.volume is None or found.labels is None:
-        raise InputError(f"{case.name} has no labeled CT: choose a data set with segmentations.")
-    return labeled_volume(case.patient, found.volume, found.labels, settings.size, settings.pixel_mm, settings.classes)
