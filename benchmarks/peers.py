@@ -98,26 +98,24 @@ def rtk(geometry: FanFlat, grid: ImageGrid, array: np.ndarray, what: str) -> Wor
     views = np.zeros((geometry.n_views, geometry.n_bins), dtype=np.float32) if what == "fp" else array
     slices = np.zeros(grid.shape, dtype=np.float32) if what != "fp" else array
     thickness = 1 if what == "fdk" else 3
-    projections = _itk(views, rows, (geometry.pitch, geometry.pitch, 1.0))
-    volume = _itk(slices, thickness, (pixel, pixel, pixel))
-    volume.SetOrigin((-(grid.shape[1] - 1) / 2 * pixel, (1 - thickness) / 2 * pixel, -(grid.shape[0] - 1) / 2 * pixel))
-    projections.SetOrigin((-(geometry.n_bins - 1) / 2 * geometry.pitch, (1 - rows) / 2 * geometry.pitch, 0.0))
-    first, second = (projections, volume) if what == "fp" else (volume, projections)
-    if what == "fdk":
-        chain = RTK.FDKConeBeamReconstructionFilter[kind].New()
-    elif what == "fp":
-        chain = RTK.JosephForwardProjectionImageFilter[kind, kind].New()
-    else:
-        chain = RTK.JosephBackProjectionImageFilter[kind, kind].New()
-    chain.SetInput(0, first)
-    chain.SetInput(1, second)
-    chain.SetGeometry(scan)
+    filters = {
+        "fp": lambda: RTK.JosephForwardProjectionImageFilter[kind, kind].New(),
+        "bp": lambda: RTK.JosephBackProjectionImageFilter[kind, kind].New(),
+        "fdk": lambda: RTK.FDKConeBeamReconstructionFilter[kind].New(),
+    }
 
     def run() -> np.ndarray:
-        chain.Modified()
-        if what == "fdk":
-            chain.GetRampFilter().Modified()
-            projections.Modified()
+        # Anew every time: the filters take their inputs' memory.
+        projections = _itk(views, rows, (geometry.pitch, geometry.pitch, 1.0))
+        projections.SetOrigin((-(geometry.n_bins - 1) / 2 * geometry.pitch, (1 - rows) / 2 * geometry.pitch, 0.0))
+        volume = _itk(slices, thickness, (pixel, pixel, pixel))
+        corner = [(1 - count) / 2 * pixel for count in (grid.shape[1], thickness, grid.shape[0])]
+        volume.SetOrigin(corner)
+        chain = filters[what]()
+        first, second = (projections, volume) if what == "fp" else (volume, projections)
+        chain.SetInput(0, first)
+        chain.SetInput(1, second)
+        chain.SetGeometry(scan)
         chain.Update()
         result = itk.array_from_image(chain.GetOutput())
         return np.asarray(result[:, result.shape[1] // 2])
