@@ -194,4 +194,5 @@ class MarNodes:
             index = grid.to_index(point)
             if (index > -0.5).all() and (index < np.array(grid.shape[::-1]) - 0.5).all():
                 center = point
-        return tuple(round(float(value), 3) for value in center)
+        x, y, z = (round(float(value), 3) for value in center)
+        return x, y, z

@@ -192,4 +192,4 @@ def parametersOf(node):
     """
     if not node.HasObserver("ModifiedEvent"):
         node.AddObserver("ModifiedEvent", lambda _caller, _event: None)
-    return MARInpaintParameters(node)
+    return MARInpaintParameters(node)  # type: ignore[call-arg] # the decorator gives it this constructor

@@ -26,6 +26,7 @@ class StepPanel:
 
     uiName = ""
     Presenter: Any = None
+    presenter: Any
     buttons: dict[str, str] = {}  # noqa: RUF012 - read only, one for each subclass
 
     def __init__(self, shell: Any, session: Any) -> None:
