@@ -22,6 +22,7 @@ from ctrestoration.errors import Cancelled, CTRestorationWarning, InputError  # 
 from ctrestoration.io.images import read_volume, write_volume  # noqa: E402
 from ctrestoration.jobs.outcome import DataRefusedError  # noqa: E402
 from ctrestoration.models import catalog  # noqa: E402
+from ctrestoration.models.methods import FLIPS  # noqa: E402
 from ctrestoration.models.weights import save_weights  # noqa: E402
 from ctrestoration.networks import build_network  # noqa: E402
 from ctrestoration.simulate.metal import simulate_metal  # noqa: E402
@@ -145,7 +146,7 @@ def test_mirrored_copies_are_the_same_problem(acquisition: Acquisition, tmp_path
                 w = module.weight
                 module.weight = torch.nn.Parameter((w + w.flip(-1) + w.flip(-2) + w.flip(-1, -2)) / 4)
         batch = runner.prepare(2)
-        plain, *others = [runner.run(runner.network, batch, 2, flip).image for flip in runners.FLIPS]
+        plain, *others = [runner.run(runner.network, batch, 2, flip).image for flip in FLIPS]
     assert all(np.abs(other - plain).max() < 0.5 for other in others)
     assert np.ptp(plain) > 100
 

@@ -55,12 +55,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, correct, write."""
-    from ctrestoration.cli.inputs import read_input
+    from ctrestoration.cli.inputs import chosen_method, read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_labels, write_volume
 
-    method = _method(arguments.method, arguments.device, arguments.uncertainty is not None)
+    method = chosen_method("mar", arguments.method, arguments.device, arguments.uncertainty is not None)
     outputs = [path for path in (arguments.output, arguments.uncertainty, arguments.synthesized) if path is not None]
     for number, output in enumerate(outputs):
         refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal)
@@ -94,25 +94,6 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join([facts["metal"], *(f"wrote {path}" for path in facts["files"])]))
     return 0
-
-
-def _method(name: str, device: str, uncertain: bool) -> Method:
-    """The method of that name, set to compute where and what it was asked to.
-
-    Raises:
-        InputError: unknown method, or one that computes on the CPU only although a GPU was asked for.
-    """
-    from ctrestoration import registry
-
-    method = registry.get("mar", name)
-    if uncertain and hasattr(method, "with_uncertainty"):
-        method = method.with_uncertainty()
-    choose = getattr(method, "on_device", None)
-    if choose is not None:
-        return choose(device)  # type: ignore[no-any-return]
-    if device == "cuda":
-        raise InputError(f"Method {name!r} computes on the CPU only: leave --device out, or choose a network.")
-    return method
 
 
 def _restored(

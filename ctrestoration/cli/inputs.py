@@ -1,4 +1,4 @@
-"""Options that several commands share: how to read a CT volume, and the seed of what is random."""
+"""Options that several commands share: how to read a CT volume, which method, and the seed of what is random."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from ctrestoration.registry import Method, Task
     from ctrestoration.volume import Volume
 
 
@@ -51,3 +52,29 @@ def read_input(path: str, arguments: argparse.Namespace) -> Volume:
         frame=arguments.frame,
         resample=arguments.resample,
     )
+
+
+def chosen_method(task: Task, name: str, device: str, uncertain: bool) -> Method:
+    """The method of that name, set to compute where and what it was asked to.
+
+    Args:
+        task: what it is for.
+        name: of a method, or the path of a weights file.
+        device: "auto", "cpu" or "cuda".
+        uncertain: whether its uncertainty is wanted, too.
+
+    Raises:
+        InputError: unknown method, or one that computes on the CPU only although a GPU was asked for.
+    """
+    from ctrestoration import registry
+    from ctrestoration.errors import InputError
+
+    method = registry.get(task, name)
+    if uncertain and hasattr(method, "with_uncertainty"):
+        method = method.with_uncertainty()
+    choose = getattr(method, "on_device", None)
+    if choose is not None:
+        return choose(device)  # type: ignore[no-any-return]
+    if device == "cuda":
+        raise InputError(f"Method {name!r} computes on the CPU only: leave --device out, or choose a network.")
+    return method

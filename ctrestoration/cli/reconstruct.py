@@ -17,25 +17,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="low-dose CT volume in HU")
     parser.add_argument("output", metavar="OUT", help="restored volume to write, on the same grid")
     parser.add_argument(
-        "--method", metavar="NAME", required=True, help="fbp-hann, nlm, tv, ...; an unknown name lists them all"
+        "--method",
+        metavar="NAME",
+        required=True,
+        help="fbp-hann, nlm, tv, ... or WEIGHTS.safetensors; an unknown name lists them all",
     )
     parser.add_argument("--acquisition", metavar="F", help="the sinograms of IN; some methods need them")
     parser.add_argument("--uncertainty", metavar="F", help="write the uncertainty in HU, where the method gives one")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks compute (default auto)"
+    )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     add_reading_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, restore, write."""
-    from ctrestoration import registry
     from ctrestoration.acquisition import Acquisition
-    from ctrestoration.cli.inputs import read_input
+    from ctrestoration.cli.inputs import chosen_method, read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_volume
     from ctrestoration.reconstruct.slices import acquisition_of_image
 
-    method = registry.get("reconstruction", arguments.method)
+    method = chosen_method("reconstruction", arguments.method, arguments.device, arguments.uncertainty is not None)
     outputs = [path for path in (arguments.output, arguments.uncertainty) if path is not None]
     for output in outputs:
         refuse_overwrite(output, arguments.input, arguments.acquisition)

@@ -22,6 +22,7 @@ from ctrestoration.correct.inpainting import Neighborhoods
 from ctrestoration.correct.interpolation import interpolate_trace
 from ctrestoration.correct.prior import tissue_prior
 from ctrestoration.errors import InputError
+from ctrestoration.models.methods import usable_device
 from ctrestoration.models.weights import load_copies, load_network
 from ctrestoration.networks import kind_of
 from ctrestoration.networks._blocks import DualDomain
@@ -31,9 +32,6 @@ from ctrestoration.volume import AIR_HU
 
 if TYPE_CHECKING:
     from ctrestoration.acquisition import Acquisition
-
-FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
-"""Axes that are mirrored for each member of the flip ensemble."""
 
 Batch = dict[str, Tensor]
 
@@ -243,21 +241,6 @@ def open_runner(path: Path, acquisition: Acquisition, device: str) -> Runner:
     if kind not in RUNNERS:
         raise InputError(f"{path} holds a network of the kind {kind!r}, which corrects no metal artifacts.")
     return RUNNERS[kind](network, about, acquisition, usable_device(device))
-
-
-def usable_device(device: str) -> str:
-    """Where to compute, "cpu" or "cuda".
-
-    Raises:
-        InputError: "cuda" where PyTorch finds no usable GPU.
-    """
-    if device == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if device == "cuda":
-        raise InputError("PyTorch finds no usable NVIDIA GPU here: choose --device cpu or auto.")
-    return "cpu"
 
 
 def early_networks(runner: Runner, paths: Sequence[Path]) -> list[nn.Module]:

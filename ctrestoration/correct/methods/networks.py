@@ -5,11 +5,7 @@ Listing them reads the headers of the files only; torch and safetensors are need
 
 from __future__ import annotations
 
-import copy
 import warnings
-from collections.abc import Mapping
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,19 +15,16 @@ from ctrestoration._version import __version__
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import SILENT, Control
 from ctrestoration.correct.completion import Coverage
-from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
-from ctrestoration.jobs.outcome import DataRefusedError
-from ctrestoration.models.catalog import read_header, shipped_files
-from ctrestoration.registry import Task, register, register_files
+from ctrestoration.errors import CTRestorationWarning
+from ctrestoration.models.methods import FLIPS, WeightsMethod, register_weights, require_torch, snapshots_of
+from ctrestoration.registry import Task
 from ctrestoration.restoration import Restoration
 
 if TYPE_CHECKING:
     from ctrestoration.correct._torch_runners import Answer, Runner
 
-TASK: Task = "mar"
 
-
-class NetworkMethod:
+class NetworkMethod(WeightsMethod):
     """Corrects the slices that hold metal with a trained network, one after the other.
 
     A slice depends on its own data (and on its neighbors', for networks that look at them), never on how many slices
@@ -44,42 +37,6 @@ class NetworkMethod:
     """
 
     task: Task = "mar"
-    gives_uncertainty = True
-
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
-        self.path, self.about = path, about
-        network = about.get("network", {})
-        self.name = str(about.get("name", path.stem))
-        self.title = f"{about.get('title', self.name)} ({network.get('name', 'network')})"
-        self.reference = str(about.get("reference", "a network trained with ctrestoration; see its card"))
-        self._device = "auto"
-        self._uncertain = False
-
-    def on_device(self, device: str) -> NetworkMethod:
-        """See `registry.Method`: the same method, set to compute there.
-
-        Raises:
-            InputError: "cuda" where PyTorch finds no usable GPU.
-        """
-        if device == "cuda":
-            _require_torch()
-            from ctrestoration.correct._torch_runners import usable_device
-
-            usable_device(device)
-        changed = copy.copy(self)
-        changed._device = device
-        return changed
-
-    def with_uncertainty(self) -> NetworkMethod:
-        """The same method, set to return its uncertainty, too: it takes several times as long, for the same image.
-
-        The uncertainty is the standard deviation, in HU, of an ensemble: the networks of the training's early epochs
-        where these are at hand (in the folder `snapshots` of the run), else the network itself on mirrored copies of
-        the slice. The provenance says which.
-        """
-        changed = copy.copy(self)
-        changed._uncertain = True
-        return changed
 
     def restore(self, acquisition: Acquisition, control: Control = SILENT) -> Restoration:
         """Correct every slice that holds metal.
@@ -115,7 +72,7 @@ class NetworkMethod:
 
     def open(self, acquisition: Acquisition) -> NetworkWork:
         """The network at work on an acquisition; see `restore` for what it raises."""
-        _require_torch()
+        require_torch()
         return NetworkWork(self, acquisition)
 
     def _result(
@@ -164,8 +121,8 @@ class NetworkWork:
         if self._early:
             self.ensemble = f"snapshot ensemble of {len(self._early)} early epochs"
         else:
-            self._flips = runners.FLIPS[1:]
-            self.ensemble = f"flip ensemble of {len(runners.FLIPS)} mirrored copies"
+            self._flips = FLIPS[1:]
+            self.ensemble = f"flip ensemble of {len(FLIPS)} mirrored copies"
 
     def slice(self, z: int) -> tuple[Answer, NDArray[np.float32] | None]:
         """What the network says about slice z, and the standard deviation of the ensemble in HU [row, column]."""
@@ -184,49 +141,4 @@ class NetworkWork:
         return answer, np.std(np.stack(members), axis=0, dtype=np.float64).astype(np.float32)
 
 
-def snapshots_of(path: Path) -> list[Path]:
-    """Weights of the early epochs of the run that made a weights file; none where there are fewer than two."""
-    found = (
-        sorted((path.parent.parent / "snapshots").glob("warm-*.safetensors")) if path.parent.name == "weights" else []
-    )
-    return found if len(found) > 1 else []
-
-
-def open_file(path: Path) -> NetworkMethod:
-    """The method of a weights file.
-
-    Raises:
-        InputError: no such file, or its weights correct no metal artifacts.
-        DataRefusedError: it is no safetensors file, or was not written by ctrestoration.
-    """
-    if not path.is_file():
-        raise InputError(f"There is no weights file {path}.")
-    about = read_header(path)
-    if "network" not in about:
-        raise DataRefusedError(f"{path} was not written by ctrestoration: its header does not say which network it is.")
-    if about.get("task") != TASK:
-        raise InputError(
-            f"{path} holds weights for the task {about.get('task')!r}, not {TASK!r}: it corrects no metal artifacts."
-        )
-    return NetworkMethod(path, about)
-
-
-def _require_torch() -> None:
-    for package in ("torch", "safetensors"):
-        if find_spec(package) is None:
-            raise MissingDependencyError(package, "torch", "Correcting with a network")
-
-
-def _register_shipped() -> None:
-    for path in shipped_files():
-        try:
-            about = read_header(path)
-        except DataRefusedError as error:
-            warnings.warn(f"{error} It is left out.", CTRestorationWarning, stacklevel=2)
-            continue
-        if about.get("task") == TASK:
-            register(NetworkMethod(path, about))
-
-
-register_files(TASK, open_file)
-_register_shipped()
+register_weights("mar", NetworkMethod, "corrects no metal artifacts")

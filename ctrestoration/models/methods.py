@@ -1,0 +1,135 @@
+"""What every method made of a weights file has in common: its name, where it computes, how the registry finds it.
+
+Listing such methods reads the headers of files only; torch and safetensors are needed where one is applied.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
+from ctrestoration.jobs.outcome import DataRefusedError
+from ctrestoration.models.catalog import read_header, shipped_files
+
+if TYPE_CHECKING:
+    from ctrestoration.registry import Method, Task
+
+FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
+"""Axes that are mirrored for each member of the flip ensemble."""
+
+Self = TypeVar("Self", bound="WeightsMethod")
+
+
+class WeightsMethod:
+    """A method made of a weights file.
+
+    Args:
+        path: the weights, with their digest beside them.
+        about: the facts in their header.
+    """
+
+    gives_uncertainty = True
+
+    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
+        self.path, self.about = path, about
+        network = about.get("network", {})
+        self.name = str(about.get("name", path.stem))
+        self.title = f"{about.get('title', self.name)} ({network.get('name', 'network')})"
+        self.reference = str(about.get("reference", "a network trained with ctrestoration; see its card"))
+        self._device = "auto"
+        self._uncertain = False
+
+    def on_device(self: Self, device: str) -> Self:
+        """See `registry.Method`: the same method, set to compute there.
+
+        Raises:
+            InputError: "cuda" where PyTorch finds no usable GPU.
+        """
+        if device == "cuda":
+            require_torch()
+            usable_device(device)
+        changed = copy.copy(self)
+        changed._device = device
+        return changed
+
+    def with_uncertainty(self: Self) -> Self:
+        """The same method, set to return its uncertainty, too: it takes several times as long, for the same image.
+
+        The uncertainty is the standard deviation, in HU, of an ensemble: the networks of the training's early epochs
+        where these are at hand (in the folder `snapshots` of the run), else the network itself on mirrored copies of
+        the slice. The provenance says which.
+        """
+        changed = copy.copy(self)
+        changed._uncertain = True
+        return changed
+
+
+def usable_device(device: str) -> str:
+    """Where to compute, "cpu" or "cuda".
+
+    Raises:
+        InputError: "cuda" where PyTorch finds no usable GPU.
+    """
+    import torch
+
+    if device == "cpu":
+        return "cpu"
+    if torch.cuda.is_available():
+        return "cuda"
+    if device == "cuda":
+        raise InputError("PyTorch finds no usable NVIDIA GPU here: choose --device cpu or auto.")
+    return "cpu"
+
+
+def require_torch() -> None:
+    """Raise MissingDependencyError where a network cannot be applied."""
+    for package in ("torch", "safetensors"):
+        if find_spec(package) is None:
+            raise MissingDependencyError(package, "torch", "Restoring with a network")
+
+
+def snapshots_of(path: Path) -> list[Path]:
+    """Weights of the early epochs of the run that made a weights file; none where there are fewer than two."""
+    found = (
+        sorted((path.parent.parent / "snapshots").glob("warm-*.safetensors")) if path.parent.name == "weights" else []
+    )
+    return found if len(found) > 1 else []
+
+
+def register_weights(task: Task, make: Callable[[Path, Mapping[str, Any]], Method], purpose: str) -> None:
+    """Make a method of every shipped weights file of a task, and of any other when it is asked for by its path.
+
+    Args:
+        task: what the weights are for.
+        make: the method of a file and its header.
+        purpose: what weights for another task do not do, e.g. "corrects no metal artifacts".
+    """
+    from ctrestoration.registry import register, register_files
+
+    for path in shipped_files():
+        try:
+            about = read_header(path)
+        except DataRefusedError as error:
+            warnings.warn(f"{error} It is left out.", CTRestorationWarning, stacklevel=2)
+            continue
+        if about.get("task") == task:
+            register(make(path, about))
+
+    def open_file(path: Path) -> Method:
+        if not path.is_file():
+            raise InputError(f"There is no weights file {path}.")
+        about = read_header(path)
+        if "network" not in about:
+            raise DataRefusedError(
+                f"{path} was not written by ctrestoration: its header does not say which network it is."
+            )
+        if about.get("task") != task:
+            raise InputError(f"{path} holds weights for the task {about.get('task')!r}, not {task!r}: it {purpose}.")
+        return make(path, about)
+
+    register_files(task, open_file)
