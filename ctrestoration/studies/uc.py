@@ -92,12 +92,12 @@ def _of(**networks: Network) -> Mapping[str, Network]:
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
         "tiny": Scale(
-            64, 5.0, "adn-256", (16, 4, 8), (3, 1, 2),
+            64, 5.0, "adn-256", (32, 4, 16), (4, 1, 2),
             _of(
-                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 55, lr=1e-3),
-                dicdnet=Network({"name": "dicdnet", "stages": 2, "blocks": 1}, 4, 16, lr=1e-3),
-                indudonet=Network({"name": "indudonet", "stages": 1, "blocks": 1}, 4, 8, 1, 1e-3, ()),
-                mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 4, 8, 1, 1e-3, ()),
+                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 30, lr=1e-3),
+                dicdnet=Network({"name": "dicdnet", "stages": 2, "blocks": 1}, 4, 8, lr=1e-3, controls=()),
+                indudonet=Network({"name": "indudonet", "stages": 1, "blocks": 1}, 3, 4, 1, 1e-3, ()),
+                mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 3, 4, 1, 1e-3, ()),
             ),
         ),
         "small": Scale(
