@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Simulate, train, test, and write results.json and results.md."""
     from ctrestoration.cli.train import require_torch
     from ctrestoration.errors import CTRestorationError, InputError
-    from ctrestoration.studies.running import train_all
+    from ctrestoration.studies.running import claim, train_all
     from ctrestoration.studies.uc import SCALES, build_data, plan, run_file
 
     require_torch()
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     workers = min(2, os.cpu_count() or 1) if arguments.workers is None else arguments.workers
     if workers < 1:
         raise InputError(f"--workers has to be 1 or more, not {workers}.")
-    _claim(out, arguments.scale)
+    claim(out, "uc", arguments.scale)
     control = terminal_control()
     build_data(scale, out / "data", control.part(0.0, 0.1))
     files = {out / "runs" / one.name: run_file(scale, one) for one in runs}
@@ -64,31 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _claim(out: Path, scale: str) -> None:
-    """Make the folder this study's own.
-
-    Raises:
-        InputError: it holds something else.
-        OutputError: it cannot be written.
-    """
-    from ctrestoration.errors import InputError, OutputError
-    from ctrestoration.jobs.durable import replace_json
-    from ctrestoration.jobs.rundir import read_json
-
-    mark = out / "study.json"
-    wanted = {"study": "uc", "scale": scale}
-    known = read_json(mark)
-    if known is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out} is not empty and holds no study: choose a new folder.")
-    if known not in (None, wanted):
-        raise InputError(f"{out} holds a study of scale {known.get('scale')}: choose another folder.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        replace_json(mark, wanted)
-    except OSError as error:
-        raise OutputError(f"Cannot write the study {out}: {error.strerror or error}.") from error
 
 
 def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:

@@ -11,13 +11,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ctrestoration.control import Control
-from ctrestoration.errors import Cancelled, CTRestorationError
-from ctrestoration.jobs.rundir import RunDirectory
+from ctrestoration.errors import Cancelled, CTRestorationError, InputError, OutputError
+from ctrestoration.jobs.durable import replace_json
+from ctrestoration.jobs.rundir import RunDirectory, read_json
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
 
 _POLL_SECONDS = 0.5
+
+
+def claim(out: Path, study: str, scale: str) -> None:
+    """Make a folder a study's own.
+
+    Raises:
+        InputError: it holds something else.
+        OutputError: it cannot be written.
+    """
+    mark = out / "study.json"
+    wanted = {"study": study, "scale": scale}
+    known = read_json(mark)
+    if known is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} is not empty and holds no study: choose a new folder.")
+    if known not in (None, wanted):
+        raise InputError(
+            f"{out} holds the study {known.get('study')} at scale {known.get('scale')}: choose another folder."
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        replace_json(mark, wanted)
+    except OSError as error:
+        raise OutputError(f"Cannot write the study {out}: {error.strerror or error}.") from error
 
 
 def is_done(folder: Path) -> bool:
