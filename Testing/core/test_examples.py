@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("yaml", reason="training needs PyYAML")
 
-from ctrestoration.training.runfile import load_config  # noqa: E402
+from ctrestoration.training.runfile import load_config
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "docs" / "examples").glob("*.yaml"))
 
