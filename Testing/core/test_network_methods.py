@@ -166,6 +166,15 @@ def test_dual_domain_networks_see_bodies_as_large_as_in_training(acquisition: Ac
     np.testing.assert_allclose(after, before, atol=0.5)
 
 
+@pytest.mark.parametrize("kind", ["prior", "dictionary", "plus"])
+def test_a_clinical_ct_without_sinogram_is_corrected(kind: str, acquisition: Acquisition, tmp_path: Path) -> None:
+    clinical = Acquisition.from_image(acquisition.image, acquisition.metal)
+    after = registry.get("mar", str(weights(tmp_path, kind))).restore(clinical)
+    assert np.isfinite(after.image.array).all()
+    assert after.provenance["data"] == "projected from the image"
+    assert np.array_equal(after.image.array[[0, 4]], acquisition.image.array[[0, 4]])
+
+
 def test_cancel_takes_effect_between_slices(acquisition: Acquisition, tmp_path: Path) -> None:
     asked: list[float] = []
     control = Control(lambda fraction, message: asked.append(fraction), lambda: len(asked) > 1)
