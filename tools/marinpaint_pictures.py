@@ -83,6 +83,114 @@ def instrument(widget: Any) -> None:
     picture("MARInpaint-2-instrument")
 
 
+def pick(box: Any, start: str) -> None:
+    """The item of a combo box whose text begins so."""
+    box.currentIndex = next(number for number in range(box.count) if box.itemText(number).startswith(start))
+
+
+def press(widget: Any, button: Any) -> None:
+    """A button whose job ends well."""
+    if not button.enabled:
+        raise RuntimeError(button.toolTip)
+    button.click()
+    wait(lambda: widget.shell.session.idle)
+    if widget.shell.ui.progressBar.value != 1000:
+        raise RuntimeError(widget.shell.ui.log.plainText)
+
+
+def simulate(widget: Any) -> None:
+    """Step 3: the screws of L3, in the slices that hold them."""
+    widget.shell.ui.steps.currentIndex = 2
+    parameters = widget.logic.getParameterNode()
+    parameters.spineSegmentation.GetDisplayNode().SetVisibility(False)
+    ui = widget.shell.panels["simulatePage"].ui
+    ui.scanAdvanced.collapsed = False
+    line = next(one for one in slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode") if one.GetName() == "L3 left")
+    height = line.GetNthControlPointPosition(0)[2]
+    origin, spacing = parameters.inputVolume.GetOrigin()[2], parameters.inputVolume.GetSpacing()[2]
+    middle = round((height - origin) / spacing)
+    ui.partBox.click()
+    ui.firstSlice.value, ui.lastSlice.value = middle - 3, middle + 3
+    for node in slicer.util.getNodesByClass("vtkMRMLMarkupsLineNode"):
+        node.GetDisplayNode().SetVisibility(False)
+    press(widget, ui.simulateButton)
+    for name in ("Red", "Green", "Yellow"):
+        view = slicer.app.layoutManager().sliceWidget(name)
+        view.mrmlSliceNode().SetOrientationToDefault()
+        view.sliceLogic().FitSliceToBackground()
+    slicer.util.setSliceViewerLayers(fit=True)
+    red = slicer.app.layoutManager().sliceWidget("Red")
+    red.mrmlSliceNode().SetOrientationToAxial()
+    red.mrmlSliceNode().SetSliceOffset(height)
+    picture("MARInpaint-3-simulate")
+
+
+def correct(widget: Any) -> None:
+    """Step 4: LI and NMAR on the simulated scan; the synthesized voxels are outlined."""
+    widget.shell.ui.steps.currentIndex = 3
+    ui = widget.shell.panels["correctPage"].ui
+    for name in ("Linear", "Normalized"):
+        pick(ui.methodBox, name)
+        press(widget, ui.correctButton)
+    picture("MARInpaint-4-correct")
+
+
+def compare(widget: Any) -> None:
+    """Step 5: side by side, numbers, the difference, a profile."""
+    widget.shell.ui.steps.currentIndex = 4
+    panel = widget.shell.panels["comparePage"]
+    ui, idle = panel.ui, lambda: widget.shell.session.idle
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        node.GetDisplayNode().SetVisibility(False)
+    pick(ui.windowBox, "Bone")
+    ui.showButton.click()
+    wait(idle)
+    press(widget, ui.measureButton)
+    zoom(panel)
+    picture("MARInpaint-5-compare")
+    pick(ui.windowBox, "Soft")
+    ui.overlayBox.currentIndex = 1
+    wait(idle)
+    zoom(panel)
+    picture("MARInpaint-5-difference")
+    ui.overlayBox.currentIndex = 0
+    pick(ui.windowBox, "Bone")
+    wait(idle)
+    x, y, z = metal_center(widget)
+    panel.presenter._placed((x - 45, y, z), (x + 45, y, z))
+    zoom(panel)
+    scroll(widget, ui.profileSection)
+    picture("MARInpaint-5-profile")
+
+
+def metal_center(widget: Any) -> tuple[float, float, float]:
+    """Center of the metal, LPS mm."""
+    parameters = widget.logic.getParameterNode()
+    right, anterior, superior = parameters.metalSegmentation.GetSegmentCenterRAS(parameters.metalSegment)
+    return -right, -anterior, superior
+
+
+def zoom(panel: Any) -> None:
+    """Look at the spine in all views."""
+    right, anterior, superior = panel.shell._parameters.metalSegmentation.GetSegmentCenterRAS(
+        panel.shell._parameters.metalSegment
+    )
+    for node in panel.session.nodes.comparison.layout.sliceNodes():
+        node.JumpSliceByCentering(right, anterior, superior)
+        x, y, z = node.GetFieldOfView()
+        node.SetFieldOfView(240.0, 240.0 * y / x, z)
+
+
+def scroll(widget: Any, child: Any) -> None:
+    """Scroll the module panel to one of its widgets."""
+    area = child.parent()
+    while area is not None and not area.inherits("QScrollArea"):
+        area = area.parent()
+    if area is not None:
+        slicer.app.processEvents()
+        area.ensureWidgetVisible(child)
+
+
 def main() -> None:
     """All steps in turn."""
     slicer.util.mainWindow().resize(1600, 1000)
@@ -92,7 +200,7 @@ def main() -> None:
     volume = load_phantom()
     widget.shell.ui.inputSelector.setCurrentNode(volume)
     slicer.util.setSliceViewerLayers(background=volume, fit=True)
-    for step in (segment, instrument):
+    for step in (segment, instrument, simulate, correct, compare):
         step(widget)
 
 

@@ -83,16 +83,20 @@ class AcquisitionStore:
         """The sinograms of a volume; None where it has none, or they are gone."""
         return next((path for path in self.places(node) if path.is_file()), None)
 
+    def isTemporary(self, path: Path) -> bool:
+        """Whether a file lies in the temporary folder."""
+        return path.parent == self._temporary() / _TEMPORARY
+
     def homeless(self) -> bool:
         """Whether the scene was saved while sinograms of it lie in the temporary folder; no event tells of that."""
-        return self.sceneFolder() is not None and any(map(self._isTemporary, self._volumes()))
+        return self.sceneFolder() is not None and any(map(self._waits, self._volumes()))
 
     def adoptSteps(self) -> Generator[None, None, None]:
         """Bring what lies in the temporary folder beside the scene's file, in short steps."""
         beside = self.sceneFolder()
         for node in self._volumes():
             path = self.find(node)
-            if beside is None or path is None or not self._isTemporary(node):
+            if beside is None or path is None or not self._waits(node):
                 continue
             target = beside / path.name
             yield from _moveSteps(path, target)
@@ -117,10 +121,10 @@ class AcquisitionStore:
     def _savedSince(self, time: int) -> bool:
         return bool(self._scene.GetStoredTime() > time)
 
-    def _isTemporary(self, node: Any) -> bool:
+    def _waits(self, node: Any) -> bool:
         """Whether a volume's sinograms lie in the temporary folder although the scene that names them was saved."""
         path = Path(node.GetAttribute(ATTRIBUTE))
-        here = path.parent == self._temporary() / _TEMPORARY and path.is_file()
+        here = self.isTemporary(path) and path.is_file()
         return here and self._savedSince(self._kept.get(path, 0))
 
     def _volumes(self) -> list[Any]:

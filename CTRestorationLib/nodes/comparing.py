@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 
 from CTRestorationLib.nodes import hierarchy, volumes
 from CTRestorationLib.nodes.comparison import ComparisonLayout
@@ -16,6 +17,7 @@ from CTRestorationLib.nodes.plots import lineProfile
 from CTRestorationLib.nodes.tables import tableToCsv, writeTable
 
 _COMPARED, _DIFFERENCE_OF, _TABLE = "CTRestoration.compared", "CTRestoration.differenceOf", "CTRestoration.metrics"
+_DRAWN = ("vtkMRMLSegmentationDisplayNode", "vtkMRMLModelDisplayNode", "vtkMRMLMarkupsDisplayNode")
 _SLAB = 8
 
 
@@ -29,6 +31,7 @@ class ComparisonNodes:
     def __init__(self, scene: Any) -> None:
         self.scene = scene
         self._layout: ComparisonLayout | None = None
+        self._hidden: list[Any] = []
 
     @property
     def layout(self) -> ComparisonLayout:
@@ -42,8 +45,28 @@ class ComparisonNodes:
         """Whether the views are up; made without making them."""
         return self._layout is not None and self._layout.isShown()
 
+    def showImagesOnly(self, on: bool) -> None:
+        """Take segmentations, models and the plan's lines out of the slice views, or bring back those that were."""
+        for reference in self._hidden if not on else ():
+            display = reference.Get()
+            if display is not None:
+                display.SetVisibility2D(True)
+        if not on:
+            self._hidden = []
+            return
+        for kind in _DRAWN:
+            for display in slicer.util.getNodesByClass(kind, self.scene):
+                node = display.GetDisplayableNode()
+                ours = node is not None and (kind != _DRAWN[-1] or node.GetAttribute("CTRestoration.role"))
+                if ours and display.GetVisibility() and display.GetVisibility2D():
+                    reference = vtk.vtkWeakReference()
+                    reference.Set(display)
+                    self._hidden.append(reference)
+                    display.SetVisibility2D(False)
+
     def restore(self) -> None:
         """Bring the previous views back."""
+        self.showImagesOnly(False)
         if self._layout is not None:
             self._layout.restore()
 

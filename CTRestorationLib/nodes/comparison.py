@@ -78,7 +78,9 @@ class ComparisonLayout:
         self._flickering: list[str] = []
         self._plotting = False
 
-    def show(self, volumes: list, window: tuple[float, float], overlay=None, opacity: float = 0.5) -> None:
+    def show(
+        self, volumes: list, window: tuple[float, float], overlay=None, opacity: float = 0.5, labels: list | None = None
+    ) -> None:
         """Show volumes side by side, linked, all in one window.
 
         Args:
@@ -87,6 +89,7 @@ class ComparisonLayout:
             overlay: a volume node laid over every image, or a list with one (or None) for each; give it colors with
                 `volumes.showFloatMap` and `sliceNodes()`.
             opacity: of the overlay, 0..1.
+            labels: of the views; None writes the volumes' names.
 
         Raises:
             InputError: too few or too many volumes, or one without voxels.
@@ -101,7 +104,7 @@ class ComparisonLayout:
         self._flickering = []
         self._arrange(volumes)
         for number, (volume, over) in enumerate(zip(volumes, overlays, strict=True)):
-            self._fill(number, volume, over, opacity)
+            self._fill(number, volume, over, opacity, labels[number] if labels else "")
         refreshLegends()
         self.setWindow(*window)
 
@@ -229,7 +232,7 @@ class ComparisonLayout:
             self.compositeNode(number).SetHotLinkedControl(True)
             self.compositeNode(number).SetLinkedControl(True)
 
-    def _fill(self, number: int, volume, overlay, opacity: float) -> None:
+    def _fill(self, number: int, volume, overlay, opacity: float, label: str = "") -> None:
         composite = self.compositeNode(number)
         linked = composite.GetLinkedControl()
         composite.SetLinkedControl(False)
@@ -238,7 +241,7 @@ class ComparisonLayout:
         composite.SetForegroundOpacity(opacity if overlay is not None else 0.0)
         composite.SetLabelVolumeID(None)
         composite.SetLinkedControl(linked)
-        name = volume.GetName()
+        name = label or volume.GetName()
         label = name if len(name) <= _LABEL_LENGTH else f"{name[: _LABEL_LENGTH - 3]}..."
         self._view("vtkMRMLSliceNode", number).SetLayoutLabel(label)
 

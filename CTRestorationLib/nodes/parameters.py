@@ -122,6 +122,7 @@ class MARInpaintParameters:
     Compare
     compareReference - what the others are held against.
     compareLow, compareHigh - the window of the views, HU.
+    compareImagesOnly - True takes segmentations, models and screws out of the slice views meanwhile.
     compareOverlay, compareOpacity - what lies over the images, and how dense.
     compareLine - along which profiles are drawn.
     measureLow, measureHigh - the window of PSNR and SSIM, HU.
@@ -176,6 +177,7 @@ class MARInpaintParameters:
     compareReference: vtkMRMLScalarVolumeNode | None
     compareLow: Annotated[float, WithinRange(-10000.0, 32000.0), Default(-160.0)]
     compareHigh: Annotated[float, WithinRange(-10000.0, 32000.0), Default(240.0)]
+    compareImagesOnly: bool = True
     compareOverlay: ComparisonOverlay = ComparisonOverlay.NONE
     compareOpacity: Annotated[float, WithinRange(0.0, 1.0), Default(0.5)]
     compareLine: vtkMRMLMarkupsLineNode | None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,8 +120,8 @@ class ResultNodes:
         """A mask in a `LabelMap` as a segmentation with one segment, in the color of metal; also where it is empty."""
         if labels.grid.mismatch(volumes.gridOfNode(like)) is None and not labels.array.any():
             return segmentations.writeMask(labels.array > 0, name, like)[0]
-        node = yield from segmentations.segmentationSteps(labels, name, like)
-        node.GetSegmentation().GetNthSegment(0).SetName(name)
+        named = replace(labels, names=dict.fromkeys(labels.names, name))
+        node = yield from segmentations.segmentationSteps(named, name, like)
         node.GetSegmentation().GetNthSegment(0).SetColor(*segmentations.METAL_COLOR)
         return node
 
@@ -140,15 +141,15 @@ class ResultNodes:
 
     # Runs
 
-    def fileRun(self, inputNode: Any, title: str, nodes: Sequence[Any], facts: dict[str, Any]) -> None:
-        """Put the nodes of one run into one folder beside their input, with where they came from as a text."""
+    def fileRun(self, inputNode: Any, title: str, nodes: dict[str, Any], facts: dict[str, Any]) -> None:
+        """Put the nodes of one run, by what they are, into one folder beside their input, and the facts as a text."""
         facts = {"input": inputNode.GetName(), "inputID": inputNode.GetID(), **facts}
         folder = hierarchy.runFolder(inputNode, title)
         text = provenance.writeRunText(f"{title}: settings", facts)
-        for node in (*nodes, text):
-            if node is not text:
-                provenance.setProvenance(node, facts)
+        for what, node in nodes.items():
+            provenance.setProvenance(node, {**facts, "title": what})
             hierarchy.putInFolder(node, folder)
+        hierarchy.putInFolder(text, folder)
 
     def discard(self, nodes: Sequence[Any]) -> None:
         """Take half a result out again."""

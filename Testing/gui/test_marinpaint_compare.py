@@ -122,6 +122,31 @@ def test_images_stand_side_by_side_and_the_old_views_come_back(widget: Any) -> N
     assert [node_("input").GetDisplayNode().GetWindow(), node_("LI").GetDisplayNode().GetLevel()] == windows
 
 
+def test_images_only_takes_segments_out_meanwhile(widget: Any) -> None:
+    mask = np.zeros((4, 96, 96), bool)
+    mask[1, 60:64, 40:44] = True
+    display = segmentations.writeMask(mask, "metal", node_("clean"))[0].GetDisplayNode()
+    showAll(widget)
+    assert not display.GetVisibility2D()
+    ui(widget).imagesOnly.checked = False
+    settle(widget)
+    assert display.GetVisibility2D()
+    ui(widget).imagesOnly.checked = True
+    settle(widget)
+    assert not display.GetVisibility2D()
+    ui(widget).showButton.click()
+    assert display.GetVisibility2D()
+
+
+def test_views_are_named_after_what_made_the_images(widget: Any) -> None:
+    from CTRestorationLib.nodes import provenance
+
+    provenance.setProvenance(node_("LI"), {"title": "LI"})
+    showAll(widget)
+    labels = [view.GetLayoutLabel() for view in widget.shell.session.nodes.comparison.layout.sliceNodes()]
+    assert labels == ["Reference", "input", "LI"]
+
+
 def test_an_empty_window_is_refused(widget: Any) -> None:
     ui(widget).lowWindow.value = 500
     assert "is empty" in ui(widget).showButton.toolTip
@@ -247,8 +272,8 @@ def test_numbers_are_the_cores_with_window_and_mask(widget: Any, tmp_path: Path,
     expected = evaluate(second, clean, mask)
     table = ui(widget).scoreTable
     texts = [table.item(1, column).text() for column in range(table.columnCount)]
-    assert texts[:4] == ["LI", "clean", f"{expected['psnr_db']:.2f}", f"{expected['ssim']:.4f}"]
-    assert texts[-2:] == ["-1000 to 1604", "outside metal"]
+    assert texts[:3] == ["LI", f"{expected['psnr_db']:.2f}", f"{expected['ssim']:.4f}"]
+    assert texts[-3:] == ["-1000 to 1604", "outside metal", "clean"]
     ui(widget).copyButton.click()
     copied = list(csv.DictReader(io.StringIO(slicer.app.clipboard().text())))
     assert float(copied[1]["PSNR (dB)"]) == expected["psnr_db"]
@@ -271,7 +296,7 @@ def test_without_a_mask_every_voxel_counts(widget: Any) -> None:
     check(widget, "NMAR")
     ui(widget).measureButton.click()
     settle(widget)
-    assert ui(widget).scoreTable.item(0, 9).text() == "every voxel (no metal mask)"
+    assert ui(widget).scoreTable.item(0, 8).text() == "every voxel (no metal mask)"
     assert ui(widget).scoreTable.rowCount == 1
 
 
@@ -280,9 +305,9 @@ def test_equal_images_and_what_cannot_be_known(widget: Any) -> None:
     ui(widget).measureButton.click()
     settle(widget)
     texts = [ui(widget).scoreTable.item(1, column).text() for column in range(10)]
-    assert texts[2] == "equal"
-    assert texts[4] == "0.0"
-    assert texts[6] == "-"
+    assert texts[1] == "equal"
+    assert texts[3] == "0.0"
+    assert texts[4] == "-"
 
 
 def test_a_profile_follows_its_line(widget: Any, dialogs: Any) -> None:

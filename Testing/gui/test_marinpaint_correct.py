@@ -240,7 +240,7 @@ def test_the_uncertainty_comes_with_the_result(widget: Any) -> None:
     spread[3:5, 40:60, 40:60] = np.linspace(10, 90, 20)
     presenter = widget.shell.panels["correctPage"].presenter
     task = SimpleNamespace(volume=source, method="net")
-    facts = {"title": "NET", "result": {"metal": "Metal", "synthesized_voxels": 0}}
+    facts = {"result": {"metal": "Metal", "synthesized_voxels": 0}}
     image, mask = Volume(np.zeros(grid.shape, np.float32), grid), LabelMap(np.zeros(grid.shape, np.uint16), grid)
     exhaust(presenter._results(task, image, mask, Volume(spread, grid), facts))
     result, shown = named("CT NET"), named("CT NET uncertainty")

@@ -9,18 +9,29 @@ from typing import Any
 
 import pytest
 
-FILE = Path(__file__).resolve().parents[1] / "Python" / "test_marinpaint.py"
-spec = importlib.util.spec_from_file_location("inside_test_marinpaint", FILE)
-inside = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(inside)
-CASES = unittest.defaultTestLoader.getTestCaseNames(inside.test_marinpaint)
+FOLDER = Path(__file__).resolve().parents[1] / "Python"
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_inside(load_module: Any, name: str) -> None:
+def classOf(name: str) -> Any:
+    """The test class of a file, named after it."""
+    spec = importlib.util.spec_from_file_location(f"inside_{name}", FOLDER / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, name)
+
+
+CASES = [
+    (kind, case)
+    for kind in map(classOf, ("test_marinpaint", "test_marinpaint_results"))
+    for case in unittest.defaultTestLoader.getTestCaseNames(kind)
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), CASES, ids=[name for _, name in CASES])
+def test_inside(load_module: Any, kind: Any, name: str) -> None:
     load_module("MARInpaint", enter=False)
     result = unittest.TestResult()
-    inside.test_marinpaint(name).run(result)
+    kind(name).run(result)
     assert result.wasSuccessful(), "\n".join(text for _, text in result.failures + result.errors)
 
 

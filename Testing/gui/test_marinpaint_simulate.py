@@ -145,7 +145,7 @@ def test_a_segment_becomes_a_scan_with_everything_that_belongs_to_it(widget: Any
     path = Path(state.simulatedVolume.GetAttribute(ATTRIBUTE))
     acquisition = Acquisition.load(path)
     assert acquisition.image.grid.mismatch(grid) is None
-    assert path.name in ui(widget).resultLabel.text
+    assert "temporary folder until the scene is saved" in ui(widget).resultLabel.text
     assert provenance.provenanceOf(state.simulatedVolume)["result"]["preset"] == "adn-256"
     assert hierarchy.folderOf(state.simulatedVolume) == hierarchy.folderOf(state.simulatedReference) != 0
     assert (state.correctVolume, state.compareReference) == (state.simulatedVolume, state.simulatedReference)
@@ -221,6 +221,8 @@ def test_sinograms_move_beside_the_scene_when_it_is_saved(widget: Any, tmp_path:
     assert new.is_file()
     assert not old.exists()
     assert Path(volume.GetAttribute(ATTRIBUTE)) == new
+    widget.shell.refresh()
+    assert f"beside the scene: case-ctrestoration/{new.name}" in ui(widget).resultLabel.text
     simulate(widget)
     unsaved = Path(parameters(widget).simulatedVolume.GetAttribute(ATTRIBUTE))
     assert unsaved.parent == new.parent

@@ -30,6 +30,7 @@ class ComparePresenter(Profile):
     def __init__(self, view: Any, session: Session) -> None:
         super().__init__(view, session)
         self._shown: tuple[Any, ...] = ()
+        self._settings: tuple[float, ...] = ()
         self._maps: list[Any] = []
         self._stamps: dict[str, Any] = {}
         self._flickering: tuple[str, str] | None = None
@@ -144,12 +145,22 @@ class ComparePresenter(Profile):
         low, high = parameters.compareLow, parameters.compareHigh
         old, self._maps = self._maps, maps
         comparison.hideLegends([node for node in old if self.nodes.results.isVolume(node)])
-        comparison.layout.show(images, (low, high), maps, parameters.compareOpacity)
+        comparison.layout.show(images, (low, high), maps, parameters.compareOpacity, [*map(self._label, images)])
+        comparison.showImagesOnly(False)
+        comparison.showImagesOnly(parameters.compareImagesOnly)
         comparison.showLegends(maps)
         comparison.removeDifferences(maps)
-        self._settings = (low, high, parameters.compareOpacity)
+        self._settings = self._wantedSettings()
         yield
         self.view.showNote(self._note(maps))
+
+    def _label(self, image: Any) -> str:
+        """What its view is called: what made it, where that tells it from the others."""
+        if image is self.parameters.compareReference:
+            return "Reference"
+        origins = [self.nodes.results.describe(one).origin for one in self.images()]
+        origin = self.nodes.results.describe(image).origin
+        return origin if origin and origins.count(origin) == 1 else image.GetName()
 
     def _mapSteps(self, image: Any) -> Generator[None, None, Any]:
         """What lies over an image: its difference from the reference, its uncertainty, or nothing."""
@@ -187,34 +198,41 @@ class ComparePresenter(Profile):
         else:
             parameters.compareHigh, parameters.compareLow = high, low
 
-    _settings: tuple[float, ...] = ()
-
     def _follow(self) -> None:
         """Bring the views up to what the parameters say and the scene still holds."""
-        comparison, parameters = self.nodes.comparison, self.parameters
         if not self._shown:
             return
         if self.showable():
             if len(self.images()) < 2:
                 self.restore()
-            return
-        if self._flickering is not None and not all(self._present(one) for one in self._flickering):
+        elif self._flickering is not None and not all(self._present(one) for one in self._flickering):
             self.stopFlicker()
         elif self._wanted() != self._shown:
             self.stopFlicker(arrange=False)
             self._arrange()
         elif self._settings and not self.session.inBackgroundNow("compare"):
-            low, high, opacity = parameters.compareLow, parameters.compareHigh, parameters.compareOpacity
-            if self._settings[:2] != (low, high):
-                comparison.layout.setWindow(low, high)
-                if parameters.compareOverlay.value == "difference":
-                    for node in self._maps:
-                        if self.nodes.results.isVolume(node):
-                            comparison.scaleDifference(node, self._reach())
-                    comparison.showLegends(self._maps)
-            if self._settings[2] != opacity:
-                comparison.layout.setOpacity(opacity)
-            self._settings = (low, high, opacity)
+            self._adjust()
+
+    def _adjust(self) -> None:
+        """Window, opacity and what else is drawn: without filling the views anew."""
+        comparison, old, new = self.nodes.comparison, self._settings, self._wantedSettings()
+        if old[:2] != new[:2]:
+            comparison.layout.setWindow(*new[:2])
+            if self.parameters.compareOverlay.value == "difference":
+                for node in self._maps:
+                    if self.nodes.results.isVolume(node):
+                        comparison.scaleDifference(node, self._reach())
+                comparison.showLegends(self._maps)
+        if old[2] != new[2]:
+            comparison.layout.setOpacity(new[2])
+        if old[3] != new[3]:
+            comparison.showImagesOnly(bool(new[3]))
+        self._settings = new
+
+    def _wantedSettings(self) -> tuple[float, float, float, bool]:
+        parameters = self.parameters
+        window = (parameters.compareLow, parameters.compareHigh)
+        return (*window, parameters.compareOpacity, parameters.compareImagesOnly)
 
     def _present(self, identifier: str) -> bool:
         return self._node(identifier) is not None

@@ -185,7 +185,8 @@ class CorrectPresenter(StepPresenter):
                 yield
                 made.append((yield from results.uncertaintySteps(spread, f"{name} uncertainty", volume, result)))
             yield
-            results.fileRun(volume, name, made, facts)
+            titles = (task.method.upper(), "Synthesized voxels", "Uncertainty")
+            results.fileRun(volume, name, dict(zip(titles, made, strict=False)), facts)
         except BaseException:
             results.discard(made)
             raise

@@ -26,15 +26,15 @@ def columnsOf(names: list[str], reference: str, scores: list[dict[str, Any]], ma
     regions = [found["regions"] for found in scores]
     return {
         IMAGE: list(names),
-        "Reference": [reference] * len(names),
         "PSNR (dB)": [math.inf if found["psnr_db"] is None else found["psnr_db"] for found in scores],
         "SSIM": [found["ssim"] for found in scores],
         "RMSE (HU)": [found["rmse_hu"] for found in scores],
-        "Body RMSE (HU)": [found["body"]["rmse_hu"] if "body" in found else None for found in regions],
         "Near-metal RMSE (HU)": [found["ring_rmse_hu"] for found in scores],
+        "Body RMSE (HU)": [found["body"]["rmse_hu"] if "body" in found else None for found in regions],
         "Bone Dice": [found["dice"] for found in scores],
         WINDOW: [f"{found['window'][0]:g} to {found['window'][1]:g}" for found in scores],
         MASK: [mask] * len(names),
+        "Reference": [reference] * len(names),
     }
 
 

@@ -168,7 +168,8 @@ class SimulatePresenter(StepPresenter):
             results.acquisitions.attach(made[0], kept)
             made.append((yield from results.maskSteps(mask, self.nodes.uniqueName(f"{name} implants"), made[0])))
             yield
-            results.fileRun(volume, f"{name}: simulated", made, {"title": "Simulated", **facts})
+            titles = ("Simulated", "Without metal", "Metal")
+            results.fileRun(volume, f"{name}: simulated", dict(zip(titles, made, strict=True)), facts)
         except BaseException:
             results.discard(made)
             kept.unlink(missing_ok=True)
@@ -241,7 +242,11 @@ class SimulatePresenter(StepPresenter):
             return ""
         store = self.nodes.results.acquisitions
         path = store.find(volume)
-        if path is not None:
+        if path is not None and path.parent == store.sceneFolder():
+            where = f"Its sinograms lie beside the scene: {path.parent.name}/{path.name}"
+        elif path is not None and store.isTemporary(path):
+            where = "Its sinograms lie in a temporary folder until the scene is saved"
+        elif path is not None:
             where = f"Its sinograms: {path}"
         elif store.has(volume):
             where = f"Its sinograms are gone; they were in {store.places(volume)[0]}"

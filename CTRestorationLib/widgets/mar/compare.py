@@ -15,6 +15,7 @@ from CTRestorationLib.widgets.mar.panel import StepPanel
 from CTRestorationLib.widgets.mar.tables import fill
 
 _OTHER = "Other"
+_NAME_WIDTH = 150
 
 
 class ComparePanel(StepPanel):
@@ -48,6 +49,7 @@ class ComparePanel(StepPanel):
         """The volumes of the scene but the reference: (ID, name, what made it, whether it is compared)."""
         table = self.ui.imageTable
         fill(table, [(name, origin) for _id, name, origin, _checked in rows])
+        self._stretch(table)
         self._identifiers = [identifier for identifier, *_rest in rows]
         blocked = table.blockSignals(True)
         for number, (_id, _name, _origin, checked) in enumerate(rows):
@@ -55,6 +57,13 @@ class ComparePanel(StepPanel):
             item.setFlags(qt.Qt.ItemIsUserCheckable | qt.Qt.ItemIsEnabled | qt.Qt.ItemIsSelectable)
             item.setCheckState(qt.Qt.Checked if checked else qt.Qt.Unchecked)
         table.blockSignals(blocked)
+
+    @staticmethod
+    def _stretch(table: Any) -> None:
+        """Fitting columns to their texts takes the last one's stretch away."""
+        header = table.horizontalHeader()
+        header.setStretchLastSection(False)
+        header.setStretchLastSection(True)
 
     def _checked(self) -> list[str]:
         table = self.ui.imageTable
@@ -110,6 +119,8 @@ class ComparePanel(StepPanel):
         if header:
             table.setHorizontalHeaderLabels(list(header))
         fill(table, rows)
+        if rows and table.columnWidth(0) > _NAME_WIDTH:
+            table.setColumnWidth(0, _NAME_WIDTH)
         for name in ("copyButton", "saveButton"):
             button = getattr(self.ui, name)
             button.enabled = bool(rows)
