@@ -276,3 +276,24 @@ def test_an_input_deleted_in_mid_job_is_no_disaster(widget: Any) -> None:
     slicer.mrmlScene.RemoveNode(parameters(widget).inputVolume)
     waitForJobs(widget)
     assert names() == []
+
+
+def test_a_single_slice_and_a_sheared_volume(widget: Any, dialogs: Any) -> None:
+    from CTRestorationLib.nodes.geometry import vtkMatrixOf
+
+    source, state = parameters(widget).inputVolume, parameters(widget)
+    slicer.util.updateVolumeFromArray(source, np.array(phantom().volume.array[24:25]))
+    mask = np.zeros((1, 96, 96), bool)
+    mask[0, 60:63, 40:43] = True
+    state.metalSegmentation, state.metalSegment = segmentations.writeMask(mask, "metal", source)
+    ui(widget).metalSource.currentIndex = 1
+    simulate(widget)
+    assert parameters(widget).simulatedVolume is not None
+    count = len(names())
+    sheared = np.diag([2.4, 2.4, 2.5, 1.0])
+    sheared[0, 1] = 0.5
+    source.SetIJKToRASMatrix(vtkMatrixOf(sheared))
+    state.metalSegmentation, state.metalSegment = segmentations.writeMask(mask, "metal", source)
+    simulate(widget)
+    assert any("not at right angles" in text for _, text in dialogs.told)
+    assert len(names()) == count

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-START_SECONDS = 2.5
+START_SECONDS = 2.0
 """Python, numpy and numba's compiled kernels, before the first slice."""
 
-NANOSECONDS = {"numba": 1.3, "numpy": 20.0}
-"""For one interpolation, on two cores; see docs/results/slicer.md."""
+NANOSECONDS = {"numba": 1.0, "numpy": 10.0}
+"""For one interpolation, of CPU time; see docs/results/slicer.md."""
 
 _IMAGES = 6
 """Volumes of float32 that a job holds at once: input, metal, its turned copy, results."""
@@ -86,7 +86,7 @@ class Estimates:
 
     def memory(self, slices: int) -> float:
         """Bytes that the child holds at once."""
-        return 3e8 + slices * (4 * _IMAGES * self.pixels + 5 * self.rays)
+        return 3.5e8 + slices * (4 * _IMAGES * self.pixels + 5 * self.rays)
 
     def file(self, slices: int) -> float:
         """Bytes of the sinograms in a file."""
