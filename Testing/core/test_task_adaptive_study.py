@@ -1,0 +1,139 @@
+"""The study of the task-adaptive paper: its tables, its claims, and a whole run of it as small as can be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+pytest.importorskip("monai", reason="Dice losses are MONAI's")
+pytest.importorskip("yaml", reason="training needs PyYAML")
+pytest.importorskip("h5py", reason="stored pairs need h5py")
+pytest.importorskip("skimage", reason="classical denoisers are scikit-image's")
+
+from ctrestoration.cli.main import main  # noqa: E402
+from ctrestoration.control import Control  # noqa: E402
+from ctrestoration.errors import InputError  # noqa: E402
+from ctrestoration.evaluate.task_scores import rank_correlation  # noqa: E402
+from ctrestoration.studies import running  # noqa: E402
+from ctrestoration.studies import task_adaptive as study  # noqa: E402
+from ctrestoration.studies.task_adaptive_tables import PUBLISHED, claims, markdown, summarize  # noqa: E402
+from ctrestoration.training.launch import create_run, open_run, train_here  # noqa: E402
+
+MICRO = replace(
+    study.SCALES["tiny"], size=32, pixel_mm=10.0, phantoms=3, slices=4, fine_pixels=32, epochs=1, batch=2,
+    network={"name": "unet", "widths": [2, 4]}, heldout={"name": "unet", "widths": [2, 2]}, validate_every=1,
+)  # fmt: skip
+
+
+def published(score: str) -> dict[str, float]:
+    return {row: scores[score][0] for row, scores in PUBLISHED.items() if score in scores}
+
+
+def test_the_published_tables_have_the_published_orders() -> None:
+    def order(score: str) -> list[str]:
+        return sorted(published(score), key=lambda row: -published(score)[row])
+
+    assert order("psnr_db") == [
+        "base", "bm3d", "adaptive-0.1", "joint-0.5", "adaptive-0.9", "joint-0.1", "adaptive-0.5", "fbp", "low-dose",
+        "joint-0.9",
+    ]  # fmt: skip
+    assert order("dice")[0] == "full-dose"
+    assert order("dice")[3:] == ["adaptive-0.1", "bm3d", "joint-0.1", "fbp", "base", "low-dose", "joint-0.5",
+                                 "joint-0.9"]  # fmt: skip
+    assert order("ssim")[:4] == ["base", "bm3d", "joint-0.1", "adaptive-0.9"]
+
+
+def test_the_papers_own_rows_fulfill_its_claims_and_none_of_the_openings() -> None:
+    table = {row: {score: {"mean": pair[0]} for score, pair in scores.items()} for row, scores in PUBLISHED.items()}
+    found = claims(table)
+    holds = {name: claim["holds"] for name, claim in found.items()}
+    assert holds == {
+        "image_quality_misleads": True,
+        "every_alpha_helps": True,
+        "joint_fails_the_frozen_segmenter": True,
+        "gap_closed": True,
+        "both_at_once": False,
+    }
+    assert found["gap_closed"]["values"]["share"] == pytest.approx(0.72, abs=0.005)
+
+
+def test_tables_say_mean_and_spread_of_slices_and_seeds() -> None:
+    rows: dict[str, Any] = {
+        row: {seed: {"psnr_db": [value + seed, value - seed], "dice": [0.5, 0.7]} for seed in (0, 1, 2)}
+        for row, value in published("psnr_db").items()
+    }
+    result = summarize(rows)
+    base = result["rows"]["base"]["psnr_db"]
+    assert base["mean"] == pytest.approx(36.049)
+    assert base["sd"] == pytest.approx(np.mean([0, 1, 2]))
+    assert base["seed_sd"] == pytest.approx(0.0, abs=1e-9)
+    assert result["ranks"]["psnr_db"]["rho"] == pytest.approx(1.0)
+    assert result["ranks"]["dice"]["rho"] is None, "all equal: no order"
+    assert rank_correlation(published("psnr_db"), published("dice"))["rho"] < 0.7
+    text = markdown("tiny", result, ["Facts."])
+    assert "| Base U-Net | 36.05 ± 1.00 (0.00) | 36.05 ± 1.32 |" in text
+    assert "| psnr_db | +1.00 | 10 |" in text
+
+
+def test_a_plan_holds_what_its_runs_need() -> None:
+    names = [run.name for run in study.plan(study.SCALES["tiny"], ("bound-1",), 1)]
+    assert names == ["segment_0", "heldout_0", "base_0", "bound-1_0"]
+    first, second = study.phases(study.plan(study.SCALES["tiny"]))
+    assert {run.variant for run in first} == {"segment", "heldout", "base"}
+    assert len(first) + len(second) == 3 * 12
+    with pytest.raises(InputError, match="Unknown variant 'bass'"):
+        study.plan(study.SCALES["tiny"], ("bass",))
+    for scale in study.SCALES.values():
+        for run in study.plan(scale, seeds=1):
+            study.run_file(scale, run)
+
+
+def train_in_this_process(runs: Mapping[Path, Any], workers: int, control: Control) -> dict[Path, str]:
+    for folder, config in runs.items():
+        if not running.is_done(folder):
+            create_run(config, folder)
+            train_here(*open_run(folder))
+    return {}
+
+
+def test_the_command_prints_both_tables_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(study, "SCALES", MappingProxyType({"tiny": MICRO}))
+    monkeypatch.setattr(running, "train_all", train_in_this_process)
+    command = ["reproduce", "task-adaptive", "--scale", "tiny", "--out", str(tmp_path / "study"), "--seeds", "1"]
+    assert main([*command, "--variants", "base"]) == 0
+    assert "Base U-Net" in capsys.readouterr().out
+    before = (tmp_path / "study/runs/base_0/weights/g.safetensors").stat().st_mtime_ns
+    assert main([*command, "--variants", "joint-0.5,adaptive-0.1,bound-1", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (tmp_path / "study/runs/base_0/weights/g.safetensors").stat().st_mtime_ns == before
+    rows = result["rows"]
+    assert list(rows) == [
+        "low-dose", "fbp", "nlm", "tv", "base", "joint-0.5", "adaptive-0.1", "bound-1", "full-dose",
+    ]  # fmt: skip
+    assert set(rows["joint-0.5"]) == {
+        "psnr_db",
+        "ssim",
+        "dice",
+        "heldout_dice",
+        "own_dice",
+        "drift_hu",
+        "full_dose_dice",
+    }
+    assert "psnr_db" not in rows["full-dose"]
+    assert len({rows[name]["psnr_db"]["mean"] for name in rows if name != "full-dose"}) == len(rows) - 1
+    assert set(result["ranks"]) == {"psnr_db", "ssim", "dice"}
+    assert {"gap_closed", "heldout_confirms"} <= set(result["claims"])
+    assert (tmp_path / "study/results.md").read_text(encoding="utf-8").startswith("# Task-adaptive")
+    assert main(["reproduce", "uc", *command[2:4], "--out", str(tmp_path / "study")]) == 2
+    assert "task-adaptive at scale tiny" in capsys.readouterr().err
+    assert main([*command, "--dataset", "lits", str(tmp_path)]) == 2

@@ -1,0 +1,159 @@
+"""`ctrestoration reproduce task-adaptive`: Tables I and II of the paper, ours beside the published ones."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctrestoration.cli.terminal import print_json, say, terminal_control
+
+if TYPE_CHECKING:
+    from ctrestoration.control import Control
+    from ctrestoration.studies.task_adaptive import Run, Scale
+
+COMMAND = "reproduce task-adaptive"
+HELP = "train base, joint and task-adaptive networks and print both tables of the paper; a killed study goes on"
+EXAMPLE = "ctrestoration reproduce task-adaptive --scale tiny --out study-task"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    parser.add_argument(
+        "--scale", choices=("tiny", "small", "paper"), required=True,
+        help="tiny: half an hour on 2 cores; small: hours; paper: days on a GPU",
+    )  # fmt: skip
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study, new or begun")
+    parser.add_argument(
+        "--dataset", metavar=("NAME", "FOLDER"), nargs=2,
+        help="labeled cases of a public data set, e.g. lits FOLDER, in place of phantoms",
+    )  # fmt: skip
+    parser.add_argument("--variants", metavar="NAMES", default="", help="only these, e.g. base,adaptive-0.1")
+    parser.add_argument("--seeds", metavar="N", type=int, help="repetitions (default: those of the scale)")
+    parser.add_argument("--workers", metavar="N", type=int, help="trainings at a time (default: up to 2)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate, train, test, and write results.json and results.md."""
+    from ctrestoration.cli.train import require_torch
+    from ctrestoration.errors import CTRestorationError, InputError
+    from ctrestoration.studies.running import claim, train_all
+    from ctrestoration.studies.task_adaptive import SCALES, build_data, phases, plan, run_file
+
+    require_torch()
+    scale, out = SCALES[arguments.scale], arguments.out.expanduser().resolve()
+    variants = tuple(name.strip() for name in arguments.variants.split(",") if name.strip())
+    runs = plan(scale, variants, arguments.seeds)
+    workers = min(2, os.cpu_count() or 1) if arguments.workers is None else arguments.workers
+    if workers < 1:
+        raise InputError(f"--workers has to be 1 or more, not {workers}.")
+    dataset = (arguments.dataset[0], str(Path(arguments.dataset[1]).resolve())) if arguments.dataset else None
+    claim(out, "task-adaptive", arguments.scale)
+    control = terminal_control()
+    build_data(scale, out / "data", dataset, workers, control.part(0.0, 0.1))
+    done, failed = 0, dict[Path, str]()
+    for some in phases(runs):
+        part = control.part(0.1 + 0.8 * done / len(runs), 0.1 + 0.8 * (done + len(some)) / len(runs))
+        failed |= train_all({out / "runs" / one.name: run_file(scale, one) for one in some}, workers, part)
+        if failed:
+            break  # the next phase starts from the weights of this one
+        done += len(some)
+    result, table = _results(out, arguments.scale, scale, control.part(0.9, 1.0))
+    if arguments.json:
+        print_json(result)
+    else:
+        print(table)
+    if failed:
+        first, message = next(iter(failed.items()))
+        raise CTRestorationError(f"{len(failed)} of {len(runs)} trainings failed, the first one in {first}: {message}")
+    say(f"Results are in {out}: results.json and results.md.")
+    return 0
+
+
+def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:
+    """Tables of every finished run of the study, this command's or an earlier one's; those known are not made again."""
+    from ctrestoration._version import __version__
+    from ctrestoration.io.pairs import read_manifest
+    from ctrestoration.jobs.durable import replace_json, replace_text
+    from ctrestoration.studies import task_adaptive_tables as tables
+    from ctrestoration.studies.task_adaptive_scores import TestSlices
+
+    test = TestSlices.read(out / "data")
+    rows: dict[str, dict[int, tables.Row]] = {}
+    lesions: dict[str, dict[int, Any]] = {}
+    for seed, some in _by_seed(out, scale).items():
+        for row, found in _scored(out, seed, some, test, control).items():
+            rows.setdefault(row, {})[seed] = found["row"]
+            lesions.setdefault(row, {})[seed] = found["lesions"]
+    order = ["low-dose", *("fbp", "nlm", "tv", "bm3d"), *scale.variants, "full-dose"]
+    result = tables.summarize({row: rows[row] for row in order if row in rows})
+    manifest = read_manifest(out / "data")
+    counts = {split: content["count"] for split, content in manifest["splits"].items()}
+    whose = manifest["settings"]["dataset"] or "procedural phantoms"
+    patients = len(manifest["splits"]["test"]["patients"])
+    facts = [
+        f"{whose}: {counts['train']} training and {counts['test']} test slices ({patients} test patients, none of them "
+        f"in training) of {scale.size}x{scale.size} pixels of {scale.pixel_mm:g} mm; 4096 photons, {scale.output} "
+        f"networks, {scale.epochs} epochs; ctrestoration {__version__}.",
+        "PSNR (range 1 = 4072 HU) and SSIM map in the circle; Dice of liver and lesions, hard labels, "
+        f"{_rule()}; best weights by validation.",
+    ]
+    result = {"study": "task-adaptive", "scale": name, "facts": facts, **result, "lesions": lesions}
+    text = tables.markdown(name, result, facts)
+    replace_json(out / "results.json", result)
+    replace_text(out / "results.md", text)
+    return result, text
+
+
+def _rule() -> str:
+    from ctrestoration.evaluate.task_scores import EMPTY_RULES
+
+    return EMPTY_RULES["drop"]
+
+
+def _scored(out: Path, seed: int, runs: list[Run], test: Any, control: Control) -> dict[str, Any]:
+    """Rows of one seed."""
+    from ctrestoration.jobs.durable import replace_json
+    from ctrestoration.jobs.rundir import read_json
+    from ctrestoration.studies import task_adaptive_scores as scores
+    from ctrestoration.studies.task_adaptive import SEGMENTERS
+
+    judges = scores.Judges.read(out / "runs", seed)
+    rows: dict[str, Any] = {}
+    fixed = out / "runs" / f"segment_{seed}" / "classical.json"
+    known = read_json(fixed)
+    if known is None:
+        known = {}
+        images = {"low-dose": test.low_dose, "full-dose": test.full_dose}
+        for name in scores.CLASSICAL:
+            made = scores.classical_images(name, test, control)
+            if made is not None:
+                images[name] = made
+        for name, some in images.items():
+            row = scores.score_images(some, test, judges, images_too=name != "full-dose")
+            known[name] = {"row": row, "lesions": scores.lesion_counts(some, test, judges)}
+        replace_json(fixed, known)
+    rows |= known
+    for one in control.track([one for one in runs if one.variant not in SEGMENTERS], f"Testing seed {seed}"):
+        folder = out / "runs" / one.name
+        found = read_json(folder / "test.json")
+        if found is None:
+            found = scores.score_network(folder, test, judges)
+            replace_json(folder / "test.json", found)
+        rows[one.variant] = found
+    return rows
+
+
+def _by_seed(out: Path, scale: Scale) -> dict[int, list[Run]]:
+    """Finished runs of the seeds that have both segmenters."""
+    from ctrestoration.studies.running import is_done
+    from ctrestoration.studies.task_adaptive import SEGMENTERS, Run
+
+    found: dict[int, list[Run]] = {}
+    for folder in sorted((out / "runs").glob("*_*")):
+        variant, _, seed = folder.name.rpartition("_")
+        if variant in scale.variants and seed.isdigit() and is_done(folder):
+            found.setdefault(int(seed), []).append(Run(variant, int(seed)))
+    return {seed: runs for seed, runs in found.items() if {run.variant for run in runs} >= set(SEGMENTERS)}

@@ -1,0 +1,176 @@
+"""Scores of the rows of the task-adaptive study on its test slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration.control import Control
+from ctrestoration.evaluate.circle import circle_mask, circle_scores
+from ctrestoration.evaluate.task_scores import full_dose_drift, lesions_found, mean_dice
+from ctrestoration.studies.task_adaptive_tables import Row
+
+if TYPE_CHECKING:
+    from torch import nn
+
+CLASSES = (1, 2)
+CLASSICAL = ("fbp", "nlm", "tv", "bm3d")
+"""Rows without training. BM3D only where the user has installed its package: its license forbids shipping it."""
+
+Images = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TestSlices:
+    """The test slices of a study.
+
+    Attributes:
+        low_dose: HU [slice, row, column].
+        full_dose: HU, same shape.
+        labels: class numbers, same shape.
+        patients: whose slice it is.
+        pixel_mm: pixel size.
+    """
+
+    __test__ = False  # no test class, whatever pytest thinks of its name
+
+    low_dose: Images
+    full_dose: Images
+    labels: NDArray[np.int64]
+    patients: tuple[str, ...]
+    pixel_mm: float
+
+    @classmethod
+    def read(cls, folder: Path) -> TestSlices:
+        """From the stored pairs of a study."""
+        from ctrestoration.io.pairs import PairReader, read_manifest
+
+        reader, manifest = PairReader(folder, "test"), read_manifest(folder)
+        pairs = [reader.read(index) for index in range(len(reader))]
+        shards = manifest["splits"]["test"]["shards"]
+        patients = [case["patient"] for shard in shards for case in shard["cases"] for _ in range(case["count"])]
+        low, full, labels = (np.stack([pair[name] for pair in pairs]) for name in ("input", "target", "labels"))
+        return cls(low, full, labels.astype(np.int64), tuple(patients), float(manifest["settings"]["pixel_mm"]))
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The segmenters that score, both trained on full-dose images."""
+
+    frozen: nn.Module
+    heldout: nn.Module
+
+    @classmethod
+    def read(cls, runs: Path, seed: int) -> Judges:
+        """Those of a seed."""
+        from ctrestoration.models.weights import load_network
+
+        return cls(*(load_network(runs / f"{name}_{seed}/weights/t.safetensors")[0] for name in ("segment", "heldout")))
+
+
+def score_images(images: Images, test: TestSlices, judges: Judges, images_too: bool = True) -> Row:
+    """Scores of every slice of a row.
+
+    Args:
+        images: HU [slice, row, column].
+        test: the truth.
+        judges: the segmenters.
+        images_too: with PSNR and SSIM; they mean nothing for the full dose itself.
+    """
+    found, other = segment(judges.frozen, images), segment(judges.heldout, images)
+    row: Row = {
+        "dice": [mean_dice(a, b, CLASSES) for a, b in zip(found, test.labels, strict=True)],
+        "heldout_dice": [mean_dice(a, b, CLASSES) for a, b in zip(other, test.labels, strict=True)],
+    }
+    if images_too:
+        scores = [circle_scores(a, b) for a, b in zip(images, test.full_dose, strict=True)]
+        row["psnr_db"] = [float(one["psnr_db"] or "inf") for one in scores]
+        row["ssim"] = [one["ssim"] for one in scores]
+    return row
+
+
+def lesion_counts(images: Images, test: TestSlices, judges: Judges) -> dict[str, Any]:
+    """Lesions that the frozen segmenter finds on images, by size, and false findings, over all slices."""
+    total: dict[str, Any] = {"sizes": {}, "false": 0}
+    for found, truth in zip(segment(judges.frozen, images), test.labels, strict=True):
+        one = lesions_found(found == CLASSES[-1], truth == CLASSES[-1], test.pixel_mm)
+        total["false"] += one["false"]
+        for size, counts in one["sizes"].items():
+            known = total["sizes"].setdefault(size, [0, 0])
+            known[:] = [a + b for a, b in zip(known, counts, strict=True)]
+    return total
+
+
+def score_network(folder: Path, test: TestSlices, judges: Judges) -> dict[str, Any]:
+    """Scores of a trained reconstruction network: its images, what it does to the full dose, its own task network.
+
+    Returns:
+        "row": scores of every slice; "lesions": see `lesion_counts`.
+    """
+    from ctrestoration.models.weights import load_network
+
+    network, about = load_network(folder / "weights" / "g.safetensors")
+    output = about["reconstruction"]
+    images = reconstruct(network, output, test.low_dose)
+    drifted = reconstruct(network, output, test.full_dose)
+    row = score_images(images, test, judges)
+    inside = circle_mask(images.shape[1:])
+    row["drift_hu"] = [full_dose_drift(a, b, inside) for a, b in zip(drifted, test.full_dose, strict=True)]
+    again = segment(judges.frozen, drifted)
+    row["full_dose_dice"] = [mean_dice(a, b, CLASSES) for a, b in zip(again, test.labels, strict=True)]
+    own = folder / "weights" / "t_organs.safetensors"
+    if own.is_file():
+        mine = segment(load_network(own)[0], images)
+        row["own_dice"] = [mean_dice(a, b, CLASSES) for a, b in zip(mine, test.labels, strict=True)]
+    return {"row": row, "lesions": lesion_counts(images, test, judges)}
+
+
+def classical_images(name: str, test: TestSlices, control: Control) -> Images | None:
+    """The test slices through a classical method of the registry; None where it is not installed.
+
+    "fbp" is FBP of the reprojected image, as the paper's row most likely is.
+    """
+    from importlib.util import find_spec
+
+    from ctrestoration import registry
+    from ctrestoration.reconstruct.slices import acquisition_of_image
+    from ctrestoration.volume import Grid, Volume
+
+    if name == "bm3d" and find_spec("bm3d") is None:
+        return None
+    grid = Grid.from_parts(test.low_dose.shape, (test.pixel_mm, test.pixel_mm, 1.0))
+    method = registry.get("reconstruction", "fbp-reproject" if name == "fbp" else name)
+    restored = method.restore(acquisition_of_image(Volume(test.low_dose, grid, "test slices")), control).image.array
+    # The circle is all that was scanned.
+    return np.where(circle_mask(restored.shape[1:]), restored, test.low_dose).astype(np.float32)
+
+
+def reconstruct(network: nn.Module, output: Any, images: Images) -> Images:
+    """Images in HU through a reconstruction network, slice by slice."""
+    import torch
+
+    from ctrestoration.networks._lowdose import reconstruct_image
+
+    with torch.inference_mode():
+        return np.stack(
+            [
+                reconstruct_image(network, torch.from_numpy(np.array(one))[None, None], output)[0, 0].numpy()
+                for one in images
+            ]
+        )
+
+
+def segment(network: nn.Module, images: Images) -> NDArray[np.int64]:
+    """Class numbers of images in HU, slice by slice."""
+    import torch
+
+    from ctrestoration.networks._images import HU_SCALE
+
+    with torch.inference_mode():
+        return np.stack(
+            [network(torch.from_numpy(np.array(one))[None, None] / HU_SCALE).argmax(dim=1)[0].numpy() for one in images]
+        )

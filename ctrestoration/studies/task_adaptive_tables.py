@@ -1,0 +1,177 @@
+"""Tables I and II of the task-adaptive paper, and how ours stand beside them.
+
+Source: Task-Adaptive Low-Dose CT Reconstruction, arXiv 2511.07094, Tables I (PSNR, SSIM) and II (Dice of the frozen
+segmenter without background); mean and standard deviation over the test slices of LiTS at 512x512. Fine orderings lie
+inside these spreads: what is compared is the order of the rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ctrestoration.evaluate.task_scores import rank_correlation
+
+Pair = tuple[float, float]
+PUBLISHED: Mapping[str, Mapping[str, Pair]] = MappingProxyType(
+    {
+        "low-dose": {"psnr_db": (24.8596, 2.2471), "ssim": (0.4547, 0.0760), "dice": (0.0259, 0.1085)},
+        "fbp": {"psnr_db": (28.0596, 2.0881), "ssim": (0.5722, 0.0859), "dice": (0.3065, 0.2935)},
+        "bm3d": {"psnr_db": (34.2072, 3.1110), "ssim": (0.8760, 0.0803), "dice": (0.6258, 0.2785)},
+        "base": {"psnr_db": (36.0490, 1.3215), "ssim": (0.9096, 0.0260), "dice": (0.2797, 0.2289)},
+        "joint-0.1": {"psnr_db": (30.8751, 2.1918), "ssim": (0.8750, 0.0250), "dice": (0.3306, 0.2553)},
+        "joint-0.5": {"psnr_db": (31.6969, 1.0815), "ssim": (0.8331, 0.0386), "dice": (0.0129, 0.0493)},
+        "joint-0.9": {"psnr_db": (21.9782, 2.9886), "ssim": (0.6071, 0.0321), "dice": (0.0004, 0.0108)},
+        "adaptive-0.1": {"psnr_db": (32.1841, 1.3017), "ssim": (0.8616, 0.0243), "dice": (0.6300, 0.2724)},
+        "adaptive-0.5": {"psnr_db": (30.7086, 1.1228), "ssim": (0.8616, 0.0287), "dice": (0.7065, 0.2519)},
+        "adaptive-0.9": {"psnr_db": (31.2182, 1.3942), "ssim": (0.8698, 0.0258), "dice": (0.7065, 0.2485)},
+        "full-dose": {"dice": (0.8740, 0.1856)},
+    }
+)
+SCORES = ("psnr_db", "ssim", "dice")
+EXTRA = ("heldout_dice", "own_dice", "drift_hu", "full_dose_dice")
+
+TITLES = {
+    "low-dose": "Low-dose", "fbp": "FBP (of the reprojected image)",
+    "nlm": "Non-local means", "tv": "Total variation", "bm3d": "BM3D", "base": "Base U-Net", "full-dose": "Full-dose",
+}  # fmt: skip
+
+Row = dict[str, list[float]]
+"""Score -> a value for each test slice; NaN where it does not count."""
+
+
+def summarize(rows: Mapping[str, Mapping[int, Row]]) -> dict[str, Any]:
+    """Means and spreads, rank correlations and the paper's three claims.
+
+    Args:
+        rows: row -> seed -> scores of every test slice.
+
+    Returns:
+        JSON types: "rows": {row: {score: {"mean", "sd" over slices, "seeds" (mean of each), "seed_sd"}}}; "ranks":
+        {score: {"rho", "rows"}}; "claims".
+    """
+    table: dict[str, Any] = {}
+    for name, seeds in rows.items():
+        table[name] = {}
+        for score in (*SCORES, *EXTRA):
+            values = {seed: np.array(row[score], dtype=float) for seed, row in seeds.items() if score in row}
+            if not values or not any(np.isfinite(one).any() for one in values.values()):
+                continue
+            means = {seed: float(np.nanmean(one)) for seed, one in values.items()}
+            table[name][score] = {
+                "mean": float(np.mean(list(means.values()))),
+                "sd": float(np.mean([np.nanstd(one) for one in values.values()])),
+                "seeds": {str(seed): mean for seed, mean in sorted(means.items())},
+                "seed_sd": float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
+            }
+    return {"rows": table, "ranks": _ranks(table), "claims": claims(table)}
+
+
+def claims(table: Mapping[str, Any]) -> dict[str, Any]:
+    """What the paper says in words, tested on our rows; a claim without its rows is missing.
+
+    Returns:
+        Claim -> {"says": sentence, "holds": bool, "values": figures}.
+    """
+    dice = {name: row["dice"]["mean"] for name, row in table.items() if "dice" in row}
+    psnr = {name: row["psnr_db"]["mean"] for name, row in table.items() if "psnr_db" in row}
+    heldout = {name: row["heldout_dice"]["mean"] for name, row in table.items() if "heldout_dice" in row}
+    fixed = sorted(name for name in dice if name.startswith("adaptive-"))
+    found: dict[str, Any] = {}
+
+    def claim(name: str, says: str, holds: bool, values: dict[str, float | None]) -> None:
+        found[name] = {"says": says, "holds": bool(holds), "values": values}
+
+    if {"base", "fbp"} <= set(dice):
+        says = "The base network has the best PSNR of all and a lower Dice than FBP."
+        best = max(psnr, key=lambda name: psnr[name]) == "base"
+        claim("image_quality_misleads", says, best and dice["base"] < dice["fbp"],
+              {"base": dice["base"], "fbp": dice["fbp"]})  # fmt: skip
+    if fixed and "base" in dice:
+        says = "Every task-adaptive network has a higher Dice than the base network."
+        claim("every_alpha_helps", says, all(dice[name] > dice["base"] for name in fixed),
+              {name: dice[name] for name in ("base", *fixed)})  # fmt: skip
+    joint = [name for name in ("joint-0.1", "joint-0.5", "joint-0.9") if name in dice]
+    if len(joint) == 3:
+        says = "Under the frozen segmenter joint training gets worse with C."
+        values = [dice[name] for name in joint]
+        claim("joint_fails_the_frozen_segmenter", says, values == sorted(values, reverse=True),
+              dict(zip(joint, values, strict=True)))  # fmt: skip
+    adaptive = [*fixed, *(name for name in dice if name.startswith("bound-"))]
+    if adaptive and {"base", "full-dose"} <= set(dice):
+        best_name = max(adaptive, key=lambda name: dice[name])
+        gap = dice["full-dose"] - dice["base"]
+        share = (dice[best_name] - dice["base"]) / gap if gap > 0 else None
+        claim("gap_closed", f"{best_name} closes at least half of the Dice gap between base and full dose.",
+              share is not None and share >= 0.5, {"share": share, "published": 0.72})  # fmt: skip
+        near = [name for name in adaptive if psnr[name] >= psnr["base"] - 1 and dice[name] >= 0.95 * dice["full-dose"]]
+        claim("both_at_once", "Some network is within 5 % of the full dose's Dice and within 1 dB of the base network.",
+              bool(near), {name: dice[name] for name in near})  # fmt: skip
+        if {best_name, "base"} <= set(heldout):
+            claim("heldout_confirms", f"The held-out segmenter, too, does better on {best_name} than on base.",
+                  heldout[best_name] > heldout["base"],
+                  {best_name: heldout[best_name], "base": heldout["base"]})  # fmt: skip
+    return found
+
+
+def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
+    """Both tables beside the published ones, for people."""
+    lines = [f"# Task-adaptive reconstruction at scale {name}", "", *facts, ""]
+    lines += [
+        "Ours: mean ± standard deviation over test slices, mean over seeds; in brackets the standard deviation of"
+    ]
+    lines += ["the seeds' means. Published: arXiv 2511.07094, LiTS at 512x512; compare orders, not values.", ""]
+    lines += ["| method | PSNR | published | SSIM | published | Dice, frozen g | published |", "|---" * 7 + "|"]
+    for row, scores in result["rows"].items():
+        cells = [title(row)]
+        for score, form in zip(SCORES, (".2f", ".3f", ".3f"), strict=True):
+            cells += [_ours(scores.get(score), form), _theirs(PUBLISHED.get(row, {}).get(score), form)]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", "| method | Dice, held-out segmenter | Dice, its own task network | drift of full dose, HU | "
+              "Dice of g on the drifted full dose |", "|---" * 5 + "|"]  # fmt: skip
+    for row, scores in result["rows"].items():
+        extra = [_ours(scores.get(score), ".1f" if score == "drift_hu" else ".3f") for score in EXTRA]
+        if any(cell != "-" for cell in extra):
+            lines.append("| " + " | ".join([title(row), *extra]) + " |")
+    lines += ["", "| order of the rows | Spearman's rank correlation with the paper | rows |", "|---|---|---|"]
+    for score, rank in result["ranks"].items():
+        rho = "-" if rank["rho"] is None else f"{rank['rho']:+.2f}"
+        lines.append(f"| {score} | {rho} | {len(rank['rows'])} |")
+    lines += ["", "| claim | holds here |", "|---|---|"]
+    lines += [f"| {claim['says']} | {'yes' if claim['holds'] else 'no'} |" for claim in result["claims"].values()]
+    return "\n".join(lines) + "\n"
+
+
+def title(row: str) -> str:
+    """A row as a person calls it."""
+    kind, _, number = row.partition("-")
+    if kind == "joint":
+        return f"Joint, C = {number}"
+    if kind == "adaptive":
+        return f"Task-adaptive, alpha = {number}"
+    if kind == "bound":
+        return f"Task-adaptive, at most {number} dB below base"
+    return TITLES.get(row, row)
+
+
+def _ranks(table: Mapping[str, Any]) -> dict[str, Any]:
+    ranks = {}
+    for score in SCORES:
+        ours = {name: row[score]["mean"] for name, row in table.items() if score in row}
+        theirs = {name: row[score][0] for name, row in PUBLISHED.items() if score in row}
+        ranks[score] = rank_correlation(ours, theirs)
+    return ranks
+
+
+def _ours(found: Mapping[str, Any] | None, form: str) -> str:
+    if found is None:
+        return "-"
+    spread = "" if found["seed_sd"] is None else f" ({found['seed_sd']:{form}})"
+    return f"{found['mean']:{form}} ± {found['sd']:{form}}{spread}"
+
+
+def _theirs(pair: Pair | None, form: str) -> str:
+    return "-" if pair is None else f"{pair[0]:{form}} ± {pair[1]:{form}}"
