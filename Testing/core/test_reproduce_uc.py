@@ -105,7 +105,7 @@ def test_kept_maps_are_those_made_anew(study: Path) -> None:
     assert early is not None
     assert set(early._kept) == {0, 1}
     batch = {"index": torch.tensor([1, 0])}
-    kept = early._kept_map(batch, torch.zeros(2, 1, 32, 32), lambda network: pytest.fail("made again"))
+    kept = early._kept_map(batch, torch.zeros(2, 1, 32, 32), lambda network, part: pytest.fail("made again"))
     assert kept.shape == (2, 1, 32, 32)
     assert 0.9 < float(kept.max()) <= 1
     fresh = config.method.create(config)
@@ -121,7 +121,7 @@ def test_kept_maps_are_those_made_anew(study: Path) -> None:
 
     with torch.no_grad():
         exclude = (stacked["metal"] > 0.5).float()
-        again = fresh._early._kept_map(stacked, exclude, lambda net: to_hu(fresh._run(stacked, net)[0][-1]))
+        again = fresh._early._kept_map(stacked, exclude, lambda net, part: to_hu(fresh._run(part, net)[0][-1]))
     assert torch.equal(again, kept)
 
 
@@ -166,6 +166,30 @@ def test_a_run_that_fails_is_named_and_the_others_are_trained(study: Path) -> No
     failed = running.train_all({study / "runs" / "unet-none-7": wrong}, 1, Control())
     assert list(failed) == [study / "runs" / "unet-none-7"]
     assert "absent" in failed[study / "runs" / "unet-none-7"]
+
+
+def test_a_run_whose_trainer_outlived_the_study_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SIGKILL of the study its trainers go on; a repetition finds their directories in use."""
+    codes = iter([75, 75, 0])
+    started: list[Path] = []
+
+    class Ended:
+        def __init__(self, code: int) -> None:
+            self.returncode = code
+
+        def poll(self) -> int:
+            return self.returncode
+
+    def start(folder: Path, workers: int) -> Ended:
+        started.append(folder)
+        return Ended(next(codes))
+
+    monkeypatch.setattr(running, "_start", start)
+    monkeypatch.setattr(running, "_POLL_SECONDS", 0.0)
+    monkeypatch.setattr(running, "_IN_USE_SECONDS", 0.01)
+    folder = tmp_path / "unet-uc-0"
+    assert running.train_all({folder: uc.run_file(SCALE, uc.Run("unet", "uc", 0))}, 1, Control()) == {}
+    assert started == [folder] * 3
 
 
 def test_gains_are_counted_seed_by_seed() -> None:

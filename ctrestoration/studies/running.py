@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 from ctrestoration.control import Control
 from ctrestoration.errors import Cancelled, CTRestorationError, InputError, OutputError
 from ctrestoration.jobs.durable import replace_json
+from ctrestoration.jobs.outcome import ExitCode
 from ctrestoration.jobs.rundir import RunDirectory, read_json
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
 
 _POLL_SECONDS = 0.5
+_IN_USE_SECONDS = 10.0
+"""Between two attempts at a run whose trainer outlived a killed study."""
 
 
 def claim(out: Path, study: str, scale: str) -> None:
@@ -69,19 +72,29 @@ def train_all(runs: Mapping[Path, RunConfig], workers: int, control: Control) ->
     waiting = [folder for folder in runs if not is_done(folder)]
     finished, failed = len(runs) - len(waiting), dict[Path, str]()
     running: dict[Path, subprocess.Popen[bytes]] = {}
+    not_before: dict[Path, float] = {}
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
-                folder = waiting.pop(0)
+            ready = [folder for folder in waiting if time.monotonic() >= not_before.get(folder, 0.0)]
+            for folder in ready[: workers - len(running)]:
+                waiting.remove(folder)
+                if is_done(folder):  # by the trainer that outlived the study
+                    finished += 1
+                    continue
                 if not RunDirectory(folder).config.is_file():
                     create_run(runs[folder], folder)
                 running[folder] = _start(folder, workers)
-            control.report(finished / len(runs), f"Training {len(runs)} runs, now {', '.join(f.name for f in running)}")
+            shown = ", ".join(folder.name for folder in running or waiting)
+            control.report(finished / len(runs), f"Training {len(runs)} runs, now {shown}")
             time.sleep(_POLL_SECONDS)
             for folder, process in list(running.items()):
                 if process.poll() is None:
                     continue
                 del running[folder]
+                if process.returncode == ExitCode.IN_USE:
+                    waiting.append(folder)
+                    not_before[folder] = time.monotonic() + _IN_USE_SECONDS
+                    continue
                 finished += 1
                 if process.returncode:
                     status = RunDirectory(folder).read_status() or {}

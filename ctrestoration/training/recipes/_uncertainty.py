@@ -17,8 +17,8 @@ from ctrestoration.training.keys import derive
 from ctrestoration.training.method import Batch, Parts, Stage
 from ctrestoration.training.randomness import seed_everything
 
-Restore = Callable[[nn.Module], Tensor]
-"""The image [sample, 1, row, column] that a network makes of the present batch."""
+Restore = Callable[[nn.Module, Batch], Tensor]
+"""The image [sample, 1, row, column] that a network makes of a batch."""
 
 
 class UncertaintySettings(Strict):
@@ -92,7 +92,7 @@ class EarlyNetworks:
         Args:
             batch: its "input", "target" and "index" are looked at.
             counted: 1 where pixels count, same shape as the result.
-            restore: what a network makes of the batch, in any unit.
+            restore: what a network makes of a batch, in any unit.
         """
         found = self._kept_map(batch, 1.0 - counted, restore) if self._fixed else self._map(batch, 1 - counted, restore)
         return uc.pixel_weights(
@@ -100,11 +100,14 @@ class EarlyNetworks:
         )
 
     def _kept_map(self, batch: Batch, exclude: Tensor, restore: Restore) -> Tensor:
-        """U in 255 steps, the first time as every other time, so that a resumed run sees the same."""
+        """U in 255 steps, and sample by sample, so that a resumed run sees the same whatever its first batch holds."""
         indices = [int(index) for index in batch["index"]]
-        if not all(index in self._kept for index in indices):
-            for index, one in zip(indices, self._map(batch, exclude, restore), strict=True):
-                self._kept[index] = torch.round(one * 255.0).to("cpu", torch.uint8)
+        for place, index in enumerate(indices):
+            if index not in self._kept:
+                here = slice(place, place + 1)
+                alone = {name: tensor[here] for name, tensor in batch.items()}
+                (found,) = self._map(alone, exclude[here], restore)
+                self._kept[index] = torch.round(found * 255.0).to("cpu", torch.uint8)
         return torch.stack([self._kept[index] for index in indices]).to(exclude.device, torch.float32) / 255.0
 
     def _map(self, batch: Batch, exclude: Tensor, restore: Restore) -> Tensor:
@@ -112,8 +115,8 @@ class EarlyNetworks:
         if self.settings.map == "gradient":
             return uc.gradient_map(batch["input"], exclude)
         if self.settings.map == "error":
-            return uc.error_map(restore(self._networks[-1]), batch["target"], exclude)
-        outputs = torch.stack([restore(network).float() for network in self._networks])
+            return uc.error_map(restore(self._networks[-1], batch), batch["target"], exclude)
+        outputs = torch.stack([restore(network, batch).float() for network in self._networks])
         found = uc.uncertainty_map(outputs, exclude, self.settings.clip)
         if self.settings.map == "shuffled":
             found = uc.shuffled(found, [derive(self._seed, "shuffled", int(index)) for index in batch["index"]])

@@ -82,7 +82,9 @@ class Uncertain(ImageMethod):
         if stage.name == "warm" or self.settings.map == "none":
             return Losses(pixel_loss("rmse", output, batch["target"], outside))
         counted = (outside >= 0.5).to(output.dtype)
-        weights = self.early.weights(batch, counted, lambda network: self.restore(batch, Parts({"g": network}, {})))
+        weights = self.early.weights(
+            batch, counted, lambda network, part: self.restore(part, Parts({"g": network}, {}))
+        )
         losses = uc.weighted_rmse(
             output / HU_SCALE,
             batch["target"] / HU_SCALE,

@@ -131,7 +131,7 @@ class Unrolled:
         counted = (outside >= 0.5).to(target.dtype)
         weights = torch.ones_like(target)
         if self._early is not None and stage.name != "warm" and self._early.settings.map != "none":
-            weights = self._early.weights(batch, counted, lambda network: to_hu(self._run(batch, network)[0][-1]))
+            weights = self._early.weights(batch, counted, lambda network, part: to_hu(self._run(part, network)[0][-1]))
         shares = [self.settings.middle] * (len(images) - 1) + [1.0]
         errors = [(weights * (outside * (image - target)) ** 2).mean() for image in images]
         squared = torch.stack([share * error for share, error in zip(shares, errors, strict=True)]).sum()
