@@ -117,6 +117,7 @@ class MARInpaintParameters:
     correctMethod - a name of `ctrestoration.registry`.
     correctFromAcquisition - True uses the sinograms that the volume was simulated with, where it has any.
     correctDevice - "auto", "cpu" or "cuda".
+    correctUncertainty - True asks for the uncertainty map of methods that give one.
     correctPart, correctFirst, correctLast - as for Simulate.
 
     Compare
@@ -170,6 +171,7 @@ class MARInpaintParameters:
     correctMethod: str = "nmar"
     correctFromAcquisition: bool = True
     correctDevice: str = "auto"
+    correctUncertainty: bool = True
     correctPart: bool = False
     correctFirst: Annotated[int, WithinRange(0, 9999), Default(0)]
     correctLast: Annotated[int, WithinRange(0, 9999), Default(0)]

@@ -98,6 +98,29 @@ def test_a_method_of_a_gpu_can_choose_its_device(widget: Any, monkeypatch: pytes
     assert "PyTorch is not installed" in controls.deviceBox.toolTip
 
 
+def test_an_uncertainty_is_asked_for_where_there_is_one(widget: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not ui(widget).uncertaintyBox.enabled
+    assert "does not say how sure" in ui(widget).uncertaintyBox.toolTip
+    monkeypatch.setattr(type(registry.get("mar", "li")), "gives_uncertainty", True, raising=False)
+    choose(widget, "li")
+    assert ui(widget).uncertaintyBox.enabled
+    asked: list[list[str]] = []
+    from CTRestorationLib.jobs.runner import JobRunner
+
+    start = JobRunner.start
+    monkeypatch.setattr(
+        JobRunner, "start", lambda self, words, folder: asked.append(words) or start(self, words, folder)
+    )
+    usePart(widget)
+    ui(widget).correctButton.click()
+    waitForJobs(widget)
+    assert "--uncertainty" in asked[-1]  # the child, which knows no such method, refuses
+    ui(widget).uncertaintyBox.checked = False
+    correct(widget)
+    assert "--uncertainty" not in asked[-1]
+    assert named("CT LI") is not None
+
+
 def test_an_empty_scene_says_what_is_missing(load_module: Any) -> None:
     widget = load_module("MARInpaint")
     widget.shell.ui.steps.currentIndex = 3

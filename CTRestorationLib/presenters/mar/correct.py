@@ -26,6 +26,7 @@ class _Task:
     segment: str
     part: tuple[int, int] | None
     device: str
+    uncertain: bool
     work: float
 
     @property
@@ -38,6 +39,7 @@ class CorrectPresenter(StepPresenter):
     """Corrections of a volume.
 
     The view shows: `showChoices(name, choices, chosen)` for "method" and "device", `setDevice(enabled, reason)`,
+    `setUncertainty(offered)`,
     `showSegments([(id, name)], chosen)`, `showSinograms(text, offered)`, `showRange(count, part on)`,
     `showEstimate(text)`, `showResult(text)`, `showNotice(sentence)`; it asks `confirm(question)` and keeps numbers:
     `recall(key)`, `remember(key, value)`.
@@ -98,7 +100,10 @@ class CorrectPresenter(StepPresenter):
         fixed = choices.devices(method, self.session.installed("torch"))[1]
         device = "auto" if fixed else p.correctDevice
         work = self._work(acquisition is None)
-        task = _Task(self.volume, p.correctMethod, acquisition, segmentation, segment, self.part(), device, work)
+        uncertain = p.correctUncertainty and choices.givesUncertainty(method)
+        task = _Task(
+            self.volume, p.correctMethod, acquisition, segmentation, segment, self.part(), device, uncertain, work
+        )
         self.session.start(f"Correct by {p.correctMethod.upper()}", lambda folder: self._job(folder, task), action)
 
     def _measured(self) -> bool:
@@ -142,7 +147,7 @@ class CorrectPresenter(StepPresenter):
             options += ["--slices", str(task.part[0]), str(task.part[1])]
         files: list[Any] = ["--synthesized", filled]
         metal = None
-        if choices.givesUncertainty(choices.methodNamed(task.method)):
+        if task.uncertain:
             files += ["--uncertainty", uncertain]
         ct = yield from session.volumeFile(task.volume)
         if task.acquisition is not None:
@@ -246,6 +251,7 @@ class CorrectPresenter(StepPresenter):
         offered, reason = choices.devices(method, self.session.installed("torch"))
         view.showChoices("device", offered, "cpu" if reason else p.correctDevice)
         view.setDevice(not reason, reason)
+        view.setUncertainty(choices.givesUncertainty(method))
         segmentation, segment = metalOf(self.session)
         names = {} if segmentation is None else self.nodes.segmentNames(segmentation)
         view.showSegments(list(names.items()), segment)

@@ -21,6 +21,12 @@ class CorrectPanel(ScanPanel):
         self.ui.deviceBox.enabled = enabled
         self.ui.deviceBox.toolTip = reason or _("Where the method computes")
 
+    def setUncertainty(self, offered: bool) -> None:
+        """Gray for methods that give none."""
+        self.ui.uncertaintyBox.enabled = offered
+        tip = _("How sure the method is of every voxel") if offered else _("This method does not say how sure it is.")
+        self.ui.uncertaintyBox.toolTip = tip
+
     def showSinograms(self, text: str, offered: bool) -> None:
         """Which sinograms are corrected; the check box is gray where there are none."""
         self.ui.sinogramLabel.text = text
