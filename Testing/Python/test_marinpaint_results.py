@@ -96,7 +96,7 @@ class test_marinpaint_results(unittest.TestCase):  # Slicer looks for the class 
         ui, layout = panel.ui, panel.session.nodes.comparison.layout
         self.press(ui.measureButton)
         self.assertEqual([ui.scoreTable.item(row, 0).text() for row in range(ui.scoreTable.rowCount)],
-                         ["CT metal simulated", "CT metal simulated NMAR"])  # fmt: skip
+                         ["Simulated", "NMAR"])  # fmt: skip
         before, after = (float(ui.scoreTable.item(row, 3).text()) for row in (0, 1))
         self.assertLess(after, before)
         ui.overlayBox.currentIndex = 1

@@ -273,7 +273,7 @@ def test_numbers_are_the_cores_with_window_and_mask(widget: Any, tmp_path: Path,
     table = ui(widget).scoreTable
     texts = [table.item(1, column).text() for column in range(table.columnCount)]
     assert texts[:3] == ["LI", f"{expected['psnr_db']:.2f}", f"{expected['ssim']:.4f}"]
-    assert texts[-3:] == ["-1000 to 1604", "outside metal", "clean"]
+    assert texts[-4:] == ["-1000 to 1604", "outside metal", "clean", "LI"]
     ui(widget).copyButton.click()
     copied = list(csv.DictReader(io.StringIO(slicer.app.clipboard().text())))
     assert float(copied[1]["PSNR (dB)"]) == expected["psnr_db"]

@@ -289,7 +289,7 @@ class ComparePresenter(Profile):
     def _measureJob(self, _folder: Path) -> Generator[Any, Any, None]:
         session, parameters = self.session, self.parameters
         reference, images = parameters.compareReference, self.checked()
-        names = [image.GetName() for image in images]
+        names, labels = [image.GetName() for image in images], [*map(self._label, images)]
         window = (parameters.measureLow, parameters.measureHigh)
         segmentation, segment = metalOf(session) if parameters.measureMetal else (None, "")
         options: list[Any] = ["--window", repr(window[0]), repr(window[1])]
@@ -312,7 +312,7 @@ class ComparePresenter(Profile):
             "mask": mask,
             "result": scores,
         }
-        columns = columnsOf(names, reference.GetName(), scores, mask)
+        columns = columnsOf(labels, names, reference.GetName(), scores, mask)
         table = self.nodes.comparison.writeTable(columns, title, reference, facts)
         self.nodes.comparison.setTable(self.parameters, table)
         self.refresh()

@@ -5,16 +5,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-IMAGE, WINDOW, MASK = "Image", "Window (HU)", "Mask"
+MADE_BY, WINDOW, MASK = "Made by", "Window (HU)", "Mask"
 _DECIMALS = {
     "PSNR (dB)": 2, "SSIM": 4, "RMSE (HU)": 1, "Body RMSE (HU)": 1, "Near-metal RMSE (HU)": 1, "Bone Dice": 4,
 }  # fmt: skip
 
 
-def columnsOf(names: list[str], reference: str, scores: list[dict[str, Any]], mask: str) -> dict[str, list[Any]]:
+def columnsOf(
+    labels: list[str], names: list[str], reference: str, scores: list[dict[str, Any]], mask: str
+) -> dict[str, list[Any]]:
     """Columns for the table node.
 
     Args:
+        labels: what made the images, as short as it tells them apart.
         names: of the images.
         reference: its name.
         scores: what the command printed for each image, see `ctrestoration.evaluate.metrics.evaluate`.
@@ -25,7 +28,7 @@ def columnsOf(names: list[str], reference: str, scores: list[dict[str, Any]], ma
     """
     regions = [found["regions"] for found in scores]
     return {
-        IMAGE: list(names),
+        MADE_BY: list(labels),
         "PSNR (dB)": [math.inf if found["psnr_db"] is None else found["psnr_db"] for found in scores],
         "SSIM": [found["ssim"] for found in scores],
         "RMSE (HU)": [found["rmse_hu"] for found in scores],
@@ -35,6 +38,7 @@ def columnsOf(names: list[str], reference: str, scores: list[dict[str, Any]], ma
         WINDOW: [f"{found['window'][0]:g} to {found['window'][1]:g}" for found in scores],
         MASK: [mask] * len(names),
         "Reference": [reference] * len(names),
+        "Image": list(names),
     }
 
 
