@@ -11,6 +11,7 @@ import difflib
 import importlib
 import pkgutil
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar
 
@@ -38,7 +39,8 @@ class Method(Protocol):
     A method that can compute on a GPU also offers `on_device(device) -> Method`, device "auto", "cpu" or "cuda": the
     same method set to compute there; it raises InputError where that device is not usable. One that returns an
     uncertainty has `gives_uncertainty = True`, so that a front end can ask for it; where that costs time, it offers
-    `with_uncertainty() -> Method`, the same method set to return it.
+    `with_uncertainty() -> Method`, the same method set to return it. `requires` names packages that
+    it needs beyond the package's own, see `usable`.
     """
 
     name: str
@@ -78,6 +80,11 @@ def methods(task: Task) -> dict[str, Method]:
             importlib.import_module(f"{package.__name__}.{module.name}")
         _LOADED.add(task)
     return {name: method for name, method in sorted(_METHODS.items()) if method.task == task}
+
+
+def usable(method: Method) -> bool:
+    """Whether the packages that a method names in its `requires` are installed; most need none."""
+    return all(find_spec(package) is not None for package in getattr(method, "requires", ()))
 
 
 def get(task: Task, name: str) -> Method:

@@ -236,6 +236,14 @@ assert not {"torch", "safetensors"} & set(sys.modules)
 """
 
 
+def test_a_network_is_usable_where_its_packages_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = registry.get("mar", str(weights(tmp_path, "image")))
+    assert registry.usable(method)
+    monkeypatch.setattr(registry, "find_spec", lambda name: None)
+    assert not registry.usable(method)
+    assert registry.usable(registry.get("mar", "nmar"))
+
+
 def test_shipped_weights_are_methods_and_listing_them_needs_no_torch(tmp_path: Path) -> None:
     weights(tmp_path, "image")
     weights(tmp_path, "dual", name="other", task="lowdose")

@@ -84,7 +84,8 @@ def run(
         simulation = simulate_metal(
             anatomy.volume, implants, preset=preset, seed=seed, control=control.part(0.15, 0.55)
         )
-        methods = registry.methods("mar")
+        # Networks are left out where PyTorch is not installed: the demonstration works everywhere.
+        methods = {name: method for name, method in registry.methods("mar").items() if registry.usable(method)}
         restorations = {}
         for number, (name, method) in enumerate(methods.items()):
             share = (0.55 + 0.3 * number / len(methods), 0.55 + 0.3 * (number + 1) / len(methods))

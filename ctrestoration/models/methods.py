@@ -19,6 +19,9 @@ from ctrestoration.models.catalog import read_header, shipped_files
 if TYPE_CHECKING:
     from ctrestoration.registry import Method, Task
 
+REQUIRED = ("torch", "safetensors")
+"""Packages without which no network is applied."""
+
 FLIPS: tuple[tuple[int, ...], ...] = ((), (-1,), (-2,), (-2, -1))
 """Axes that are mirrored for each member of the flip ensemble."""
 
@@ -34,6 +37,7 @@ class WeightsMethod:
     """
 
     gives_uncertainty = True
+    requires = REQUIRED
 
     def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
         self.path, self.about = path, about
@@ -88,7 +92,7 @@ def usable_device(device: str) -> str:
 
 def require_torch() -> None:
     """Raise MissingDependencyError where a network cannot be applied."""
-    for package in ("torch", "safetensors"):
+    for package in REQUIRED:
         if find_spec(package) is None:
             raise MissingDependencyError(package, "torch", "Restoring with a network")
 
