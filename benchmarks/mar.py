@@ -1,10 +1,10 @@
 """Metal artifact reduction methods on a folder of the public SynDeepLesion benchmark, with its traps disarmed.
 
-    python benchmarks/mar.py FOLDER --methods input,li,nmar [--masks F.npy] [--picture F.png] [--json]
+    python benchmarks/mar.py FOLDER --methods input,li,nmar,g.safetensors [--masks F.npy] [--picture F.png] [--json]
 
 FOLDER is laid out as <patient>/<slice>/gt.h5 beside <k>.h5. Metal masks come from --masks or from masks.npy in FOLDER
-(uint8 [h, w, n], last axis = k). Methods are those of the registry; "input" is the uncorrected scan. Images are
-reconstructed by the exact FBP (--fbp odl-compat for the benchmark's own). For every method:
+(uint8 [h, w, n], last axis = k). Methods are those of the registry, and weights files; "input" is the uncorrected
+scan. Images are reconstructed by the exact FBP (--fbp odl-compat for the benchmark's own). For every method:
 
     linear         PSNR and SSIM in [0, 0.5] 1/cm against the noise-free monochromatic truth, metal set to 0
     polychromatic  the same against the metal-free scan: what a correction can reach from these data
@@ -49,16 +49,16 @@ def main() -> int:
     arguments = parser.parse_args()
     names = [name.strip() for name in arguments.methods.split(",") if name.strip()]
     try:
-        for name in names:
-            if name != "input":
-                get("mar", name)
+        # A weights file is called by the name in its header.
+        methods = {name: None if name == "input" else get("mar", name) for name in names}
+        methods = {name if method is None else method.name: method for name, method in methods.items()}
         slices = find_slices(arguments.folder)
         masks = read_masks(arguments.masks or arguments.folder / "masks.npy")
-        rows = [row for found in slices for row in _slice(found, masks, names, arguments)]
+        rows = [row for found in slices for row in _slice(found, masks, methods, arguments)]
     except CTRestorationError as error:
         print(f"mar: {error}", file=sys.stderr)
         return error.exit_code
-    result = {"cases": len(slices), "fbp": arguments.fbp, "methods": {name: _summary(rows, name) for name in names}}
+    result = {"cases": len(slices), "fbp": arguments.fbp, "methods": {name: _summary(rows, name) for name in methods}}
     print(json.dumps(result, indent=2) if arguments.json else _table(result))
     return 0
 
@@ -80,7 +80,7 @@ def scan_of(found: BenchmarkSlice, k: int, mask: np.ndarray, mode: str) -> tuple
     return acquisition, reference
 
 
-def _slice(found: BenchmarkSlice, masks: np.ndarray, names: list[str], arguments: Any) -> list[dict[str, Any]]:
+def _slice(found: BenchmarkSlice, masks: np.ndarray, methods: dict[str, Any], arguments: Any) -> list[dict[str, Any]]:
     (stored,) = found.clean("image")
     truth = np.rot90(stored)
     rows = []
@@ -89,10 +89,8 @@ def _slice(found: BenchmarkSlice, masks: np.ndarray, names: list[str], arguments
             raise InputError(f"There is no mask for {found.name}/{k}.h5: the masks file holds {masks.shape[2]}.")
         acquisition, reference = scan_of(found, k, masks[..., k], arguments.fbp)
         images = {
-            name: acquisition.image.array[0]
-            if name == "input"
-            else get("mar", name).restore(acquisition).image.array[0]
-            for name in names
+            name: (acquisition if method is None else method.restore(acquisition)).image.array[0]
+            for name, method in methods.items()
         }
         metal = acquisition.metal[0]
         for name, image in images.items():
