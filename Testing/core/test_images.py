@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
+from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError, OutputError
 from ctrestoration.io.images import (
     check_output,
     read_fraction,
@@ -399,3 +399,58 @@ def test_the_labels_of_a_patient_lie_on_its_ct(shared_data: Path) -> None:
     assert 0 < np.median(liver) < 200
     expert = read_labels(folder / "verse004_vert_SEG.nii.gz")
     assert sorted(np.unique(expert.array)) == [0, *range(16, 25)]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands for the full disk")
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("room", [0, 20_000])
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, suffix: str, room: int) -> None:
+    import resource
+
+    noise = np.random.default_rng(0).normal(0, 300, (16, 64, 64)).astype(np.float32)
+    volume = Volume(noise, Grid(noise.shape, np.eye(4)))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"Cannot write .*ct\."):
+            write_volume(volume, tmp_path / f"ct{suffix}")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_voxel_of_a_nifti_file_that_is_no_number_never_becomes_water(
+    tmp_path: Path, suffix: str, kind: type, value: float
+) -> None:
+    array = ct((4, 6, 5)).array.astype(kind)
+    array[3, 2, 1] = value
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(tmp_path / f"ct{suffix}"))
+    with pytest.raises(InputError, match=r"has 1 voxels that are NaN or infinite, the first at index \(1, 2, 3\)"):
+        read_volume(tmp_path / f"ct{suffix}")
+
+
+def test_a_frame_of_a_nifti_file_keeps_its_own_missing_voxels(tmp_path: Path) -> None:
+    good = ct((4, 6, 5)).array.copy()
+    good[0, 0, 0] = 0.0
+    bad = good.copy()
+    bad[1, 1, 1] = np.nan
+    SimpleITK.WriteImage(
+        SimpleITK.GetImageFromArray(np.stack([good, bad]), isVector=False), str(tmp_path / "ct.nii.gz")
+    )
+    np.testing.assert_array_equal(read_volume(tmp_path / "ct.nii.gz", frame=0, hu_offset=0).array, good)
+    with pytest.raises(InputError, match=r"has 1 voxels that are NaN or infinite, the first at index \(1, 1, 1\)"):
+        read_volume(tmp_path / "ct.nii.gz", frame=1, hu_offset=0)
+
+
+def test_a_header_that_scales_does_not_hide_missing_voxels(tmp_path: Path) -> None:
+    array = ct((4, 6, 5)).array.copy()
+    array[3, 2, 1] = np.nan
+    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(array), str(tmp_path / "ct.nii"))
+    stored = bytearray((tmp_path / "ct.nii").read_bytes())
+    stored[112:120] = struct.pack("<2f", 2.0, -24.0)
+    (tmp_path / "ct.nii").write_bytes(stored)
+    with pytest.raises(InputError, match="has 1 voxels that are NaN or infinite"):
+        read_volume(tmp_path / "ct.nii", hu_offset=0)

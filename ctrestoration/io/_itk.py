@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import os
-import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +14,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError, MissingDependencyError, OutputError
 from ctrestoration.files import atomic, check_writable
+from ctrestoration.io import _nifti
 from ctrestoration.volume import Grid
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 READABLE = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 WRITABLE = (".nrrd", ".nii.gz", ".nii", ".mha")
-_SHEAR_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -98,7 +96,8 @@ def read_image(path: Path, *, frame: int | None = None) -> StoredImage:
     Raises:
         InputError: not an image, cut off, two-dimensional, or four-dimensional without `frame`.
     """
-    _require_sound_nifti(path)
+    if nifti := image_suffix(path) in _nifti.SUFFIXES:
+        _nifti.require_sound(path)
     with quiet(), _rounded_axes():
         reader = _opened(path)
         size, layers = reader.GetSize(), reader.GetNumberOfComponents()
@@ -107,7 +106,10 @@ def read_image(path: Path, *, frame: int | None = None) -> StoredImage:
     if len(size) == 4:
         image = _frame(image, 0 if frame is None else frame)
     metadata = {key: image.GetMetaData(key) for key in image.GetMetaDataKeys()}
-    return StoredImage(simpleitk().GetArrayFromImage(image), grid_of(image), layers, metadata)
+    array = simpleitk().GetArrayFromImage(image)
+    if nifti and layers == 1:
+        _nifti.restore_not_finite(path, array, frame or 0)
+    return StoredImage(array, grid_of(image), layers, metadata)
 
 
 def grid_of(image: SimpleITK.Image) -> Grid:
@@ -141,7 +143,7 @@ def write_image(array: NDArray[Any], grid: Grid, path: str | Path, metadata: dic
     path = check_output(path)
     sitk = simpleitk()
     axes = grid.direction
-    if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
+    if np.abs(axes.T @ axes - np.eye(3)).max() > _nifti.SHEAR_TOLERANCE:
         raise InputError(f"Cannot write {path}: its voxel axes are not at right angles, which image files cannot hold.")
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(grid.spacing)
@@ -154,6 +156,8 @@ def write_image(array: NDArray[Any], grid: Grid, path: str | Path, metadata: dic
             sitk.WriteImage(image, str(part), useCompression=image_suffix(path) != ".nii", compressionLevel=2)
         except RuntimeError as error:
             raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
+        if image_suffix(path) in _nifti.SUFFIXES:
+            _nifti.require_whole(part, path, array.nbytes)
 
 
 def reason(error: Exception) -> str:
@@ -211,58 +215,3 @@ def _require_dimensions(path: Path, size: tuple[int, ...], frame: int | None) ->
 def _frame(image: SimpleITK.Image, frame: int) -> SimpleITK.Image:
     size = [*image.GetSize()[:3], 0]
     return simpleitk().Extract(image, size, [0, 0, 0, frame], 2)
-
-
-def _nifti_header(path: Path) -> tuple[str, bytes] | None:
-    """Byte order and the 348 header bytes of a NIfTI-1 file; None where it is none."""
-    if image_suffix(path) not in (".nii", ".nii.gz"):
-        return None
-    opener: Any = gzip.open if image_suffix(path) == ".nii.gz" else Path.open
-    try:
-        with opener(path, "rb") as stream:
-            header = stream.read(348)
-    except (OSError, EOFError):
-        return None
-    if len(header) < 348:
-        return None
-    order = "<" if struct.unpack("<i", header[:4])[0] == 348 else ">"
-    return (order, header) if struct.unpack(f"{order}i", header[:4])[0] == 348 else None
-
-
-def _require_sound_nifti(path: Path) -> None:
-    """Refuse a NIfTI file that was cut off, which ITK reads without a word, or whose axes are sheared."""
-    found = _nifti_header(path)
-    if found is None:
-        return
-    order, header = found
-    if struct.unpack(f"{order}h", header[254:256])[0] > 0:
-        axes = np.array(struct.unpack(f"{order}12f", header[280:328])).reshape(3, 4)[:, :3]
-        axes = axes / np.maximum(np.linalg.norm(axes, axis=0), 1e-12)
-        if np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR_TOLERANCE:
-            raise InputError(
-                f"{path} has voxel axes that are not at right angles, as from a tilted gantry: read the original DICOM "
-                "folder, which is straightened on reading, or resample the image to a straight grid."
-            )
-    sizes = struct.unpack(f"{order}8h", header[40:56])
-    bits = struct.unpack(f"{order}h", header[72:74])[0]
-    start = int(struct.unpack(f"{order}f", header[108:112])[0])
-    expected = start + int(np.prod([max(n, 1) for n in sizes[1 : sizes[0] + 1]], dtype=np.int64)) * bits // 8
-    actual = path.stat().st_size if image_suffix(path) == ".nii" else _unpacked_size(path, expected)
-    if actual < expected:
-        raise InputError(f"{path} is damaged or cut off: it holds {actual} of {expected} bytes.")
-
-
-def _unpacked_size(path: Path, expected: int) -> int:
-    with path.open("rb") as stream:
-        stream.seek(-4, os.SEEK_END)
-        # The last four bytes of a whole gzip file are its unpacked size modulo 2**32: no need to unpack it twice.
-        if struct.unpack("<I", stream.read(4))[0] == expected % 2**32:
-            return expected
-    size = 0
-    try:
-        with gzip.open(path, "rb") as stream:
-            while block := stream.read(2**22):
-                size += len(block)
-    except (OSError, EOFError):
-        pass
-    return size
