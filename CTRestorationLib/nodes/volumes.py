@@ -120,6 +120,8 @@ def volumeSteps(volume: Volume, name: str, like):
     if difference is not None:
         raise InputError(f"{name} does not cover the voxels of {like.GetName()}: {difference}.")
     image = yield from imageSteps(volume.array)
+    if like.GetScene() is None:
+        raise InputError(f"{like.GetName()} was removed from the scene meanwhile: its result is dropped.")
     return arrayToVolumeNode(volume.array, name, like, image=image)
 
 

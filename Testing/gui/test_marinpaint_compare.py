@@ -361,3 +361,15 @@ def test_a_saved_scene_brings_the_comparison_back(widget: Any, tmp_path: Path) -
     assert ui(widget).overlayBox.currentIndex == 1
     showAll(widget)
     assert shown(2) == [("clean", ""), ("input", "input - clean")]
+
+
+def test_a_reference_deleted_while_measuring_is_one_sentence(widget: Any, dialogs: Any) -> None:
+    ui(widget).measureButton.click()
+    session = widget.shell.session
+    wait(lambda: session._run is not None and session._run.runner is not None)
+    parameters(widget).inputVolume = node_("NMAR")
+    session._run.volume = None
+    slicer.mrmlScene.RemoveNode(node_("clean"))
+    settle(widget)
+    assert any("clean was removed from the scene meanwhile" in text for _, text in dialogs.told)
+    assert slicer.util.getNodesByClass("vtkMRMLTableNode") == []

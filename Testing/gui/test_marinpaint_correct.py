@@ -249,6 +249,26 @@ def test_cancel_and_scene_close_leave_nothing(widget: Any) -> None:
     assert slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") == []
 
 
+def test_a_volume_deleted_in_mid_job_is_one_sentence(widget: Any, dialogs: Any) -> None:
+    from CTRestorationLib.nodes.mar import MarNodes
+
+    source = parameters(widget).inputVolume
+    other = MarNodes(slicer.mrmlScene).volumes.arrayToVolumeNode(
+        np.array(slicer.util.arrayFromVolume(source)), "other", source
+    )
+    parameters(widget).correctVolume = other
+    usePart(widget)
+    choose(widget, "li")
+    ui(widget).correctButton.click()
+    session = widget.shell.session
+    wait(lambda: session._run is not None and session._run.runner is not None)
+    slicer.mrmlScene.RemoveNode(other)
+    waitForJobs(widget)
+    assert any("other was removed from the scene meanwhile" in text for _, text in dialogs.told)
+    assert [node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")] == ["CT"]
+    assert slicer.util.getNodesByClass("vtkMRMLSegmentationNode") == []
+
+
 def test_the_uncertainty_comes_with_the_result(widget: Any) -> None:
     """No classical method gives one: the part of the job after the child, with files as a network writes them."""
     from types import SimpleNamespace

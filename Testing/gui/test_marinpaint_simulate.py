@@ -231,6 +231,21 @@ def test_sinograms_move_beside_the_scene_when_it_is_saved(widget: Any, tmp_path:
     assert not unsaved.exists()
 
 
+def test_sinograms_stay_where_the_folder_of_the_scene_takes_none(widget: Any, tmp_path: Path) -> None:
+    useMetal(widget)
+    usePart(widget)
+    simulate(widget)
+    path = Path(parameters(widget).simulatedVolume.GetAttribute(ATTRIBUTE))
+    (tmp_path / "case-ctrestoration").write_text("a file where the folder should be")
+    slicer.mrmlScene.SetURL(str(tmp_path / "case.mrml"))
+    assert slicer.mrmlScene.Commit()
+    for _ in range(3):
+        widget.shell.refresh()
+        waitForJobs(widget)
+    assert path.is_file()
+    assert widget.shell.ui.log.plainText.count("They stay in the temporary folder") == 1
+
+
 def test_sinograms_of_a_scene_that_was_never_saved_go_with_it(widget: Any) -> None:
     useMetal(widget)
     usePart(widget)

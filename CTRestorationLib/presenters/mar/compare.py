@@ -10,7 +10,7 @@ from CTRestorationLib.presenters.mar.choices import WINDOWS
 from CTRestorationLib.presenters.mar.metal import metalOf
 from CTRestorationLib.presenters.mar.profile import Profile
 from CTRestorationLib.presenters.mar.scores import columnsOf, displayed
-from CTRestorationLib.presenters.mar.session import Child, Session
+from CTRestorationLib.presenters.mar.session import Child, JobFailed, Session
 
 MOST = 6
 FLICKER_MILLISECONDS = 600
@@ -303,6 +303,8 @@ class ComparePresenter(Profile):
             files.append((yield from session.volumeFile(image)))
         against = yield from session.volumeFile(reference)
         value = yield Child(["evaluate", *files, "--reference", against, *options, "--json"])
+        if not self.nodes.results.isVolume(reference):
+            raise JobFailed(f"{reference.GetName()} was removed from the scene meanwhile: the numbers are dropped.")
         scores = value["images"] if len(images) > 1 else [value]
         title = self.nodes.uniqueName(f"{reference.GetName()}: numbers")
         facts = {

@@ -42,6 +42,7 @@ class SimulatePresenter(StepPresenter):
         super().__init__(view, session)
         self.rates = Rates(view.recall, view.remember)
         self._plans: Any = None
+        self._left = False
 
     # What may be pressed
 
@@ -174,15 +175,15 @@ class SimulatePresenter(StepPresenter):
             results.discard(made)
             kept.unlink(missing_ok=True)
             raise
-        self._take(*made)
+        self._take(*made, fromPlan="plan" in facts)
 
-    def _take(self, simulated: Any, reference: Any, mask: Any) -> None:
+    def _take(self, simulated: Any, reference: Any, mask: Any, fromPlan: bool) -> None:
         """What the next steps begin with."""
         parameters = self.parameters
         parameters.simulatedVolume, parameters.simulatedReference = simulated, reference
         parameters.correctVolume, parameters.compareReference = simulated, reference
         self.nodes.comparison.check(parameters, [simulated])
-        if self._fromPlan() or parameters.metalSegmentation is None:
+        if fromPlan or parameters.metalSegmentation is None:
             parameters.metalSegmentation = mask
             parameters.metalSegment = next(iter(self.nodes.segmentNames(mask)), "")
         mask.GetDisplayNode().SetVisibility(False)
@@ -213,8 +214,8 @@ class SimulatePresenter(StepPresenter):
         """Everything on the page."""
         super().refresh()
         store = self.nodes.results.acquisitions
-        if store.homeless() and not self.session.inBackgroundNow("acquisitions"):
-            self.session.inBackground("acquisitions", store.adoptSteps())
+        if store.homeless() and not self._left and not self.session.inBackgroundNow("acquisitions"):
+            self.session.inBackground("acquisitions", self._adoptSteps())
         p, view = self.parameters, self.view
         view.showSource(p.simulateMetal.value)
         segmentation, segment = metalOf(self.session)
@@ -230,6 +231,16 @@ class SimulatePresenter(StepPresenter):
         view.showRange(axialCount(self.nodes.volumes.gridOfNode(volume)) if there else 0, p.simulatePart)
         view.showEstimate(self._estimate())
         view.showResult(self._resultText())
+
+    def _adoptSteps(self) -> Generator[None, None, None]:
+        """Bring sinograms beside the saved scene; where that cannot be written, they stay where they are."""
+        from ctrestoration.errors import CTRestorationError
+
+        try:
+            yield from self.nodes.results.acquisitions.adoptSteps()
+        except CTRestorationError as error:
+            self._left = True
+            self.session.log(f"{error} They stay in the temporary folder.")
 
     def choose(self, name: str, word: str) -> None:
         """A choice of a combo box."""
@@ -257,7 +268,7 @@ class SimulatePresenter(StepPresenter):
     def sceneClosed(self) -> None:
         """Sinograms that no saved scene can need go with it."""
         self.nodes.results.acquisitions.sceneClosed()
-        self._plans = None
+        self._plans, self._left = None, False
 
 
 _NO_PLAN = "Plan screws or add an implant first (step 2), or put the metal of a segment into the CT."
