@@ -189,3 +189,23 @@ def test_scene_saved_in_the_layout_opens_in_it(scene, results, layout, tmp_path)
     assert found.IsLayoutDescription(found.GetViewArrangement())
     shown = ComparisonLayout(scene).compositeNode(1).GetBackgroundVolumeID()
     assert scene.GetNodeByID(shown).GetName() == "result 0"
+
+
+def test_a_chart_lies_below_the_views_and_goes_with_them(scene, results, layout):
+    view = ComparisonLayout(scene, None)
+    chart = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", "chart")
+    assert not view.showChart(chart)
+    view.show(results[:3], (-160, 240), labels=["Reference", "LI", "NMAR"])
+    assert [node.GetLayoutLabel() for node in view.sliceNodes()] == ["Reference", "LI", "NMAR"]
+    assert view.showChart(chart)
+    assert view.isShown()
+    assert layout.GetViewArrangement() == 5613
+    tags = [one.get("singletontag") for one in ElementTree.fromstring(layoutDescription(3, True)).iter("view")]  # noqa: S314
+    assert tags == [viewName(0), viewName(1), viewName(2), "CTRestorationPlot"]
+    plots = slicer.util.getNodesByClass("vtkMRMLPlotViewNode")
+    assert [node.GetPlotChartNodeID() for node in plots] == [chart.GetID()]
+    view.show(results[:2], (-160, 240))
+    assert layout.GetViewArrangement() == 5612
+    view.restore()
+    assert layout.GetViewArrangement() == 3
+    assert not view.showChart(chart)
