@@ -132,8 +132,7 @@ def _scored(out: Path, seed: int, runs: list[Run], test: Any, control: Control) 
             if made is not None:
                 images[name] = made
         for name, some in images.items():
-            row = scores.score_images(some, test, judges, images_too=name != "full-dose")
-            known[name] = {"row": row, "lesions": scores.lesion_counts(some, test, judges)}
+            known[name] = scores.score_images(some, test, judges, images_too=name != "full-dose")
         replace_json(fixed, known)
     rows |= known
     for one in control.track([one for one in runs if one.variant not in SEGMENTERS], f"Testing seed {seed}"):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +19,8 @@ from ctrestoration.studies.task_adaptive_tables import Row
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from ctrestoration.acquisition import Acquisition
 
 CLASSES = (1, 2)
 CLASSICAL = ("fbp", "nlm", "tv", "bm3d")
@@ -72,14 +77,17 @@ class Judges:
         return cls(*(load_network(runs / f"{name}_{seed}/weights/t.safetensors")[0] for name in ("segment", "heldout")))
 
 
-def score_images(images: Images, test: TestSlices, judges: Judges, images_too: bool = True) -> Row:
-    """Scores of every slice of a row.
+def score_images(images: Images, test: TestSlices, judges: Judges, images_too: bool = True) -> dict[str, Any]:
+    """Scores of a row.
 
     Args:
         images: HU [slice, row, column].
         test: the truth.
         judges: the segmenters.
         images_too: with PSNR and SSIM; they mean nothing for the full dose itself.
+
+    Returns:
+        "row": scores of every slice; "lesions": those that the frozen segmenter found, see `lesion_counts`.
     """
     found, other = segment(judges.frozen, images), segment(judges.heldout, images)
     row: Row = {
@@ -90,13 +98,18 @@ def score_images(images: Images, test: TestSlices, judges: Judges, images_too: b
         scores = [circle_scores(a, b) for a, b in zip(images, test.full_dose, strict=True)]
         row["psnr_db"] = [float(one["psnr_db"] or "inf") for one in scores]
         row["ssim"] = [one["ssim"] for one in scores]
-    return row
+    return {"row": row, "lesions": lesion_counts(found, test)}
 
 
-def lesion_counts(images: Images, test: TestSlices, judges: Judges) -> dict[str, Any]:
-    """Lesions that the frozen segmenter finds on images, by size, and false findings, over all slices."""
+def lesion_counts(segmented: NDArray[np.int64], test: TestSlices) -> dict[str, Any]:
+    """Lesions that were found, by size, and false findings, over all slices.
+
+    Args:
+        segmented: class numbers [slice, row, column].
+        test: the truth.
+    """
     total: dict[str, Any] = {"sizes": {}, "false": 0}
-    for found, truth in zip(segment(judges.frozen, images), test.labels, strict=True):
+    for found, truth in zip(segmented, test.labels, strict=True):
         one = lesions_found(found == CLASSES[-1], truth == CLASSES[-1], test.pixel_mm)
         total["false"] += one["false"]
         for size, counts in one["sizes"].items():
@@ -109,7 +122,7 @@ def score_network(folder: Path, test: TestSlices, judges: Judges) -> dict[str, A
     """Scores of a trained reconstruction network: its images, what it does to the full dose, its own task network.
 
     Returns:
-        "row": scores of every slice; "lesions": see `lesion_counts`.
+        As `score_images`.
     """
     from ctrestoration.models.weights import load_network
 
@@ -117,7 +130,8 @@ def score_network(folder: Path, test: TestSlices, judges: Judges) -> dict[str, A
     output = about["reconstruction"]
     images = reconstruct(network, output, test.low_dose)
     drifted = reconstruct(network, output, test.full_dose)
-    row = score_images(images, test, judges)
+    scored = score_images(images, test, judges)
+    row = scored["row"]
     inside = circle_mask(images.shape[1:])
     row["drift_hu"] = [full_dose_drift(a, b, inside) for a, b in zip(drifted, test.full_dose, strict=True)]
     again = segment(judges.frozen, drifted)
@@ -126,13 +140,14 @@ def score_network(folder: Path, test: TestSlices, judges: Judges) -> dict[str, A
     if own.is_file():
         mine = segment(load_network(own)[0], images)
         row["own_dice"] = [mean_dice(a, b, CLASSES) for a, b in zip(mine, test.labels, strict=True)]
-    return {"row": row, "lesions": lesion_counts(images, test, judges)}
+    return scored
 
 
 def classical_images(name: str, test: TestSlices, control: Control) -> Images | None:
     """The test slices through a classical method of the registry; None where it is not installed.
 
-    "fbp" is FBP of the reprojected image, as the paper's row most likely is.
+    "fbp" is FBP of the reprojected image, as the paper's row most likely is: 513 bins over the diagonal at 512 pixels,
+    and as many for each pixel at other sizes. Much finer bins than pixels would show the projector's interpolation.
     """
     from importlib.util import find_spec
 
@@ -144,9 +159,27 @@ def classical_images(name: str, test: TestSlices, control: Control) -> Images | 
         return None
     grid = Grid.from_parts(test.low_dose.shape, (test.pixel_mm, test.pixel_mm, 1.0))
     method = registry.get("reconstruction", "fbp-reproject" if name == "fbp" else name)
-    restored = method.restore(acquisition_of_image(Volume(test.low_dose, grid, "test slices")), control).image.array
+    acquisition = acquisition_of_image(Volume(test.low_dose, grid, "test slices"))
+    if name == "fbp":
+        acquisition = _with_pixel_sized_bins(acquisition)
+    restored = method.restore(acquisition, control).image.array
     # The circle is all that was scanned.
     return np.where(circle_mask(restored.shape[1:]), restored, test.low_dose).astype(np.float32)
+
+
+def _with_pixel_sized_bins(acquisition: Acquisition) -> Acquisition:
+    """An acquisition of an image only, on the detector of the paper's data set scaled to the image's size."""
+    from ctrestoration.physics.geometry import ParallelBeam
+    from ctrestoration.simulate.lowdose import BINS, FULL_VIEWS
+
+    rows, columns = acquisition.image_grid.shape
+    extent = max(rows * acquisition.image_grid.spacing[0], columns * acquisition.image_grid.spacing[1])
+    bins = -(-max(rows, columns) * BINS // 512)
+    step = math.pi / FULL_VIEWS
+    geometry = ParallelBeam(FULL_VIEWS, bins, extent * math.sqrt(2.0) / bins, first_angle=0.5 * step, arc=math.pi)
+    shape = (len(acquisition.image.array), FULL_VIEWS, bins)
+    nothing = np.broadcast_to(np.float32(0.0), shape), np.broadcast_to(np.False_, shape)
+    return replace(acquisition, geometry=geometry, sinogram=nothing[0], trace=nothing[1])
 
 
 def reconstruct(network: nn.Module, output: Any, images: Images) -> Images:
@@ -155,7 +188,7 @@ def reconstruct(network: nn.Module, output: Any, images: Images) -> Images:
 
     from ctrestoration.networks._lowdose import reconstruct_image
 
-    with torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
         return np.stack(
             [
                 reconstruct_image(network, torch.from_numpy(np.array(one))[None, None], output)[0, 0].numpy()
@@ -170,7 +203,20 @@ def segment(network: nn.Module, images: Images) -> NDArray[np.int64]:
 
     from ctrestoration.networks._images import HU_SCALE
 
-    with torch.inference_mode():
+    with _one_thread(), torch.inference_mode():
         return np.stack(
             [network(torch.from_numpy(np.array(one))[None, None] / HU_SCALE).argmax(dim=1)[0].numpy() for one in images]
         )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """PyTorch on one thread: images are small, and numba's parallel loops set the number anew for all of OpenMP."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
