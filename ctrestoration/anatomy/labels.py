@@ -20,6 +20,9 @@ LEVEL_ID: dict[str, int] = {level: 50 - index for index, level in enumerate(LEVE
 
 SACRUM_ID = 25
 
+UNKNOWN_LEVEL_BASE = 300
+"""The nth vertebra from the top, where nobody knows its level, is 300 + n: no scheme reads that as a level."""
+
 VERSE_LEVEL: dict[int, str] = dict(enumerate(LEVELS[:-1], start=1))
 """VerSe's number -> level, C1 = 1, T1 = 8, L1 = 20, L5 = 24; 25 (L6) and 26 (sacrum) have no place here."""
 

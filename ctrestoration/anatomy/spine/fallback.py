@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ctrestoration.anatomy.labels import LEVEL_ID, LEVELS
+from ctrestoration.anatomy.labels import LEVEL_ID, LEVELS, UNKNOWN_LEVEL_BASE
 from ctrestoration.anatomy.spine.canal import Canal, find_canal
 from ctrestoration.anatomy.spine.discs import Discs, find_discs
 from ctrestoration.anatomy.spine.frame import CanalFrame
@@ -93,7 +93,7 @@ def level_names(count: int, named: tuple[int, str] | None) -> list[str]:
 
 
 def _values(names: list[str]) -> list[int]:
-    return [LEVEL_ID.get(name, index) for index, name in enumerate(names, start=1)]
+    return [LEVEL_ID.get(name, UNKNOWN_LEVEL_BASE + index) for index, name in enumerate(names, start=1)]
 
 
 def _mask_name(name: str) -> str:

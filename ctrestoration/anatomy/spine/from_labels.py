@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.anatomy.labels import LEVEL_ID, LEVELS, SACRUM_ID, VERSE_LEVEL, level_of
+from ctrestoration.anatomy.labels import LEVEL_ID, LEVELS, SACRUM_ID, UNKNOWN_LEVEL_BASE, VERSE_LEVEL, level_of
 from ctrestoration.anatomy.spine.canal import find_canal
 from ctrestoration.anatomy.spine.result import SpineLevel, SpineSegmentation
 from ctrestoration.control import SILENT, Control
@@ -86,6 +86,7 @@ def _levels(
     }
     if scheme not in ("auto", *readers):
         raise InputError(f"Unknown numbering {scheme!r}: choose auto, {', '.join(readers)}.")
+    _refuse_unknown_levels(labels, values)
     if scheme == "names" or (scheme == "auto" and any(labels.names.get(value) for value in values)):
         found = {value: level for value in values if (level := readers["names"](value))}
         if not found:
@@ -113,6 +114,17 @@ def _levels(
         f"{labels.name} holds the numbers {listed}, which do not tell vertebrae for certain: expected "
         "TotalSegmentator's "
         "(27 = L5 .. 50 = C1) or VerSe's (1 = C1 .. 24 = L5); name the numbering, or the segments."
+    )
+
+
+def _refuse_unknown_levels(labels: LabelMap, values: list[int]) -> None:
+    """Vertebrae that were found by shape and never named: a wrong level would bring another level's screws."""
+    unknown = range(UNKNOWN_LEVEL_BASE + 1, UNKNOWN_LEVEL_BASE + len(LEVELS) + 1)
+    if not all(value in unknown for value in values) or any(level_in_name(labels.names.get(v, "")) for v in values):
+        return
+    raise InputError(
+        f"{labels.name} numbers its vertebrae from the top and does not say which levels they are: look which is which "
+        "and name one of them when segmenting, such as 'segment spine --name 2=L3' where the second is L3."
     )
 
 

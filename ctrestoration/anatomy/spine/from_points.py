@@ -90,9 +90,12 @@ def load_points(path: str | Path) -> dict[str, LevelPoints]:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist: expected a JSON file with three points a level.")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {fault}: expected a JSON file with three points a level.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not JSON: it holds no text.") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT or not isinstance(content.get("levels"), dict):

@@ -41,7 +41,7 @@ class SpineSegmentation:
 
     Attributes:
         labels: one value per vertebra on the grid of the volume; TotalSegmentator's numbers where levels are known,
-            1..n from cranial where they are not.
+            301 and on from cranial where they are not.
         canal: bool [z, y, x] on the same grid; empty where none was found.
         canal_line: centers of the canal from cranial to caudal, (n, 3) LPS mm; empty where none was found.
         levels: cranial to caudal.
