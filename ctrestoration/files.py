@@ -67,6 +67,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
                 target.mkdir(exist_ok=True)
             else:
                 source.replace(target)
+    except OutputError as error:
+        raise OutputError(str(error).replace(str(part), str(path))) from error
     except OSError as error:
         raise OutputError(f"Cannot write to {path}: {_reason(error, path.parent)}.") from error
     finally:

@@ -35,11 +35,13 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration import demo
     from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
-    from ctrestoration.files import check_writable
+    from ctrestoration.files import check_writable, refuse_overwrite
     from ctrestoration.physics.presets import scanner_preset
 
     out = Path(arguments.out)
     check_writable(out / "report.html")
+    if arguments.ct:
+        refuse_overwrite(out / "volumes" / Path(arguments.ct).name, arguments.ct)
     scanner_preset(arguments.preset)
     ct = read_input(arguments.ct, arguments) if arguments.ct else None
     outcome = demo.run(out, ct, arguments.seed, arguments.preset, terminal_control())

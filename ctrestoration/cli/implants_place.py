@@ -32,13 +32,15 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.implants.checks import require_sound
     from ctrestoration.implants.construct import parts_of, place_parts
-    from ctrestoration.implants.mesh import write_mesh
+    from ctrestoration.implants.mesh import check_mesh_output, write_mesh
     from ctrestoration.implants.plan import load_plan, require_patient
     from ctrestoration.io._itk import image_suffix, write_image
     from ctrestoration.io.images import check_output, read_volume
     from ctrestoration.physics.materials import material
 
     check_output(arguments.output)
+    if arguments.mesh:
+        check_mesh_output(arguments.mesh)
     for path in (arguments.output, arguments.mesh):
         if path:
             refuse_overwrite(path, arguments.input, arguments.plan)

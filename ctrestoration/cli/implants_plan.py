@@ -37,13 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Plan and write."""
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.errors import InputError
-    from ctrestoration.files import refuse_overwrite
+    from ctrestoration.files import check_writable, refuse_overwrite
     from ctrestoration.implants.plan import save_plan, to_json
     from ctrestoration.implants.planner import plan_screws
 
     if not arguments.output.lower().endswith(".json"):
         raise InputError(f"{arguments.output}: a plan is a .json file.")
     refuse_overwrite(arguments.output, arguments.input, arguments.spine, arguments.points)
+    check_writable(arguments.output)
     control = terminal_control()
     if arguments.spine and arguments.points:
         raise InputError("--spine and --points are two ways to say where the vertebrae are: choose one of them.")

@@ -72,7 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (0 done, 2 bad input, 130 cancelled)."""
-    arguments = build_parser().parse_args(words)
+    try:
+        arguments = build_parser().parse_args(words)
+    except KeyboardInterrupt as error:
+        say(f"ctrestoration: {explained(error)[0]}")
+        return explained(error)[1]
     with reported():
         return _run(arguments)
 

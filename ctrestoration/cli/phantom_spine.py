@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 COMMAND = "phantom spine"
 HELP = "make a synthetic CT of the trunk whose vertebrae, pedicle axes and lesions are known exactly"
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.anatomy.phantom import PhantomOptions, spine_phantom
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.errors import InputError
-    from ctrestoration.files import write_json
+    from ctrestoration.files import check_writable, write_json
     from ctrestoration.io.images import check_output, write_labels, write_volume
 
     images = (arguments.output, arguments.labels, arguments.parts, arguments.lesions)
@@ -59,8 +60,11 @@ def run(arguments: argparse.Namespace) -> int:
     for path in images:
         if path:
             check_output(path)
-    for path in paths:
-        if paths.count(path) > 1:
+    if arguments.truth:
+        check_writable(arguments.truth)
+    places = [Path(path).resolve() for path in paths]
+    for path, place in zip(paths, places, strict=True):
+        if places.count(place) > 1:
             raise InputError(f"{path} is named for two outputs; each needs its own file.")
     phantom = spine_phantom(
         size=tuple(arguments.size),

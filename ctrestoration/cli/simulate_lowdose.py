@@ -11,6 +11,8 @@ COMMAND = "simulate lowdose"
 HELP = "simulate a CT at a lower dose or from fewer views, and reconstruct it"
 EXAMPLE = "ctrestoration simulate lowdose ct.nii.gz --photons 4096 --out lowdose"
 
+_FILES = ("lowdose.nii.gz", "reference.nii.gz", "acquisition.npz", "settings.json")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -31,12 +33,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, simulate, write."""
     from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
-    from ctrestoration.files import atomic_folder, check_writable, write_json
+    from ctrestoration.files import atomic_folder, check_writable, refuse_overwrite, write_json
     from ctrestoration.io.images import write_volume
     from ctrestoration.simulate.lowdose import simulate_lowdose
 
     out = Path(arguments.out)
     check_writable(out / "acquisition.npz")
+    for name in _FILES:
+        refuse_overwrite(out / name, arguments.input)
     volume = read_input(arguments.input, arguments)
     simulation = simulate_lowdose(
         volume,
@@ -55,5 +59,5 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(simulation.settings)
     else:
-        print(f"wrote {out}: lowdose.nii.gz, reference.nii.gz, acquisition.npz, settings.json")
+        print(f"wrote {out}: {', '.join(_FILES)}")
     return 0

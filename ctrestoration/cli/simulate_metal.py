@@ -19,6 +19,8 @@ COMMAND = "simulate metal"
 HELP = "put metal into a CT and simulate the scan: artifact, sinograms, and the same scan without metal"
 EXAMPLE = "ctrestoration simulate metal ct.nii.gz --mask metal.nii.gz --material titanium --out simulated"
 
+_FILES = ("input.nii.gz", "reference.nii.gz", "metal.seg.nrrd", "acquisition.npz", "settings.json")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
@@ -68,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, simulate, write."""
     from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
-    from ctrestoration.files import atomic_folder, check_writable, write_json
+    from ctrestoration.files import atomic_folder, check_writable, refuse_overwrite, write_json
     from ctrestoration.io.images import write_labels, write_volume
     from ctrestoration.physics.materials import material
     from ctrestoration.simulate.metal import simulate_metal
@@ -79,6 +81,8 @@ def run(arguments: argparse.Namespace) -> int:
     material(arguments.material or "titanium")
     out = Path(arguments.out)
     check_writable(out / "acquisition.npz")
+    for name in _FILES:
+        refuse_overwrite(out / name, arguments.input, arguments.mask, arguments.plan)
     volume = read_input(arguments.input, arguments)
     implants = _implants(arguments, volume)
     first = 0

@@ -6,6 +6,7 @@ at either end (topologically a sphere), or joined end to end (a torus: cannulate
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.errors import InputError, MissingDependencyError
-from ctrestoration.files import atomic
+from ctrestoration.errors import InputError, MissingDependencyError, OutputError
+from ctrestoration.files import atomic, check_writable
 
 Vector = NDArray[np.float64]
 
@@ -194,6 +195,20 @@ def frame_along(axis: Vector, facing: Vector | None = None) -> Vector:
     return np.stack([x, np.cross(z, x), z], axis=1)
 
 
+def check_mesh_output(path: str | Path) -> Path:
+    """Refuse the path of a mesh before long work rather than after it.
+
+    Raises:
+        InputError: where the suffix is none that can be written.
+        OutputError: where its folder cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".stl", ".vtp"):
+        raise InputError(f"{path}: meshes are written as .stl or .vtp.")
+    check_writable(path)
+    return path
+
+
 def write_mesh(meshes: Sequence[Mesh], path: str | Path) -> None:
     """Write meshes as one STL or VTP file, in LPS mm.
 
@@ -202,10 +217,9 @@ def write_mesh(meshes: Sequence[Mesh], path: str | Path) -> None:
         MissingDependencyError: VTK is not installed.
         OutputError: where the file cannot be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in (".stl", ".vtp"):
-        raise InputError(f"{path}: meshes are written as .stl or .vtp.")
+    path = check_mesh_output(path)
     try:
+        from vtkmodules.vtkCommonMisc import vtkErrorCode
         from vtkmodules.vtkFiltersCore import vtkAppendPolyData
         from vtkmodules.vtkIOGeometry import vtkSTLWriter
         from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
@@ -219,9 +233,16 @@ def write_mesh(meshes: Sequence[Mesh], path: str | Path) -> None:
         writer.SetFileTypeToBinary()
         writer.SetHeader("CTRestoration implants, SPACE=LPS")
     writer.SetInputConnection(joined.GetOutputPort())
+    # Observers keep VTK from printing the error, which is said below in a sentence of ours.
+    for source in (writer, writer.GetExecutive()):
+        source.AddObserver("ErrorEvent", lambda *_: None)
     with atomic(path) as part:
         writer.SetFileName(str(part))
         writer.Write()
+        if code := writer.GetErrorCode():
+            reason = vtkErrorCode.GetStringFromErrorCode(code)
+            free = shutil.disk_usage(path.parent).free / 2**20
+            raise OutputError(f"Cannot write {path}: {reason[:1].lower()}{reason[1:]} ({free:.0f} MiB free).")
 
 
 def read_mesh(path: str | Path) -> Mesh:

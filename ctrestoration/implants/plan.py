@@ -166,9 +166,12 @@ def load_plan(path: str | Path) -> Plan:
     """
     path = Path(path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist: a plan is a JSON file written by 'ctrestoration implants plan'.")
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {fault}: a plan is a JSON file written by 'ctrestoration implants plan'.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not JSON: it holds no text.") from error
     except (ValueError, OSError) as error:
         raise InputError(f"{path} is not JSON: {error}.") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
