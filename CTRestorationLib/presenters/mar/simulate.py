@@ -175,11 +175,11 @@ class SimulatePresenter(StepPresenter):
             results.discard(made)
             kept.unlink(missing_ok=True)
             raise
-        self._take(*made, fromPlan="plan" in facts)
+        self._take(made, fromPlan="plan" in facts)
 
-    def _take(self, simulated: Any, reference: Any, mask: Any, fromPlan: bool) -> None:
+    def _take(self, made: list[Any], fromPlan: bool) -> None:
         """What the next steps begin with."""
-        parameters = self.parameters
+        (simulated, reference, mask), parameters = made, self.parameters
         parameters.simulatedVolume, parameters.simulatedReference = simulated, reference
         parameters.correctVolume, parameters.compareReference = simulated, reference
         self.nodes.comparison.check(parameters, [simulated])
