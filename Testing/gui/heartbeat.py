@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,7 +120,43 @@ class QuickRunner:
     abandon = cancel
 
 
-def simulateAndCorrect(widget: Any, files: QuickFiles, seconds: float = 300.0) -> dict[str, Heartbeat]:
+def segmentMetalAndSpine(widget: Any, files: QuickFiles) -> dict[str, Heartbeat]:
+    """Both jobs of the first page by their buttons and with the real child, and choosing the volume before them."""
+    from CTRestorationLib.nodes import segmentations, volumes
+    from CTRestorationLib.nodes.mar import MarNodes
+
+    volume = MarNodes(slicer.mrmlScene).newVolume(files.volume, "large", (400.0, 40.0))
+    controls = widget.shell.panels["segmentPage"].ui
+    hearts = {"choose volume": beating(widget, lambda: widget.shell.ui.inputSelector.setCurrentNode(volume))}
+    hearts["segment metal"] = beating(widget, controls.metalButton.click)
+    labels = vertebrae(volumes.gridOfNode(volume))
+    widget.logic.getParameterNode().spineSource = segmentations.segmentationFromLabelMap(labels, "labels", volume)
+    hearts["segment spine"] = beating(widget, controls.spineButton.click)
+    return hearts
+
+
+def vertebrae(grid: Grid) -> LabelMap:
+    """Five boxes by the names of lumbar vertebrae."""
+    array = np.zeros(grid.shape, np.uint16)
+    high = grid.shape[0] // 5
+    for number in range(5):
+        array[number * high + 1 : (number + 1) * high - 1, 220:330, 190:320] = 27 + number
+    return LabelMap(array, grid, {27 + number: f"vertebrae_L{5 - number}" for number in range(5)})
+
+
+def beating(widget: Any, begin: Callable[[], None], seconds: float = 300.0) -> Heartbeat:
+    """The heartbeat from the beginning of a job to its end."""
+    end = time.monotonic() + seconds
+    with Heartbeat() as heart:
+        begin()
+        while not widget.shell.session.idle:
+            slicer.app.processEvents()
+            time.sleep(0.0005)
+            assert time.monotonic() < end, "waited too long"
+    return heart
+
+
+def simulateAndCorrect(widget: Any, files: QuickFiles) -> dict[str, Heartbeat]:
     """Both jobs by their buttons, with a heartbeat each."""
     from CTRestorationLib.nodes import segmentations
     from CTRestorationLib.nodes.mar import MarNodes
@@ -138,12 +175,5 @@ def simulateAndCorrect(widget: Any, files: QuickFiles, seconds: float = 300.0) -
             controls.metalSource.currentIndex = 1
         slicer.app.processEvents()
         assert getattr(controls, button).enabled, getattr(controls, button).toolTip
-        end = time.monotonic() + seconds
-        with Heartbeat() as heart:
-            getattr(controls, button).click()
-            while not session.idle:
-                slicer.app.processEvents()
-                time.sleep(0.0005)
-                assert time.monotonic() < end, "waited too long"
-        hearts[button.removesuffix("Button")] = heart
+        hearts[button.removesuffix("Button")] = beating(widget, getattr(controls, button).click)
     return hearts
