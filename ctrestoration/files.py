@@ -104,6 +104,12 @@ def check_writable(path: str | Path) -> None:
         raise OutputError(f"Cannot write {path}: the folder {folder} is read-only for this user.")
 
 
+def not_taken(path: str | Path) -> OutputError:
+    """The error of a file whose end never reached the disk, where a library ended without saying why."""
+    free = shutil.disk_usage(Path(path).parent).free / 2**20
+    return OutputError(f"Cannot write {path}: the disk did not take the whole file ({free:.0f} MiB free).")
+
+
 def refuse_overwrite(output: str | Path, *inputs: str | Path | None) -> None:
     """Raise InputError where the output would replace one of the inputs."""
     for source in inputs:

@@ -402,6 +402,26 @@ def test_the_labels_of_a_patient_lie_on_its_ct(shared_data: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands for the full disk")
+@pytest.mark.parametrize("kept", [False, True])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_a_small_mask_on_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, suffix: str, kept: bool) -> None:
+    import resource
+
+    labels = LabelMap(np.zeros((4, 6, 5), np.uint16), Grid((4, 6, 5), np.eye(4)), {1: "metal"})
+    path = tmp_path / f"m{suffix}"
+    if kept:
+        path.write_text("old")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (30, before[1]))
+    try:
+        with pytest.raises(OutputError, match=r"Cannot write .*m\."):
+            write_labels(labels, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["old"] * kept
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a limit on the size of files stands for the full disk")
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("room", [0, 20_000])
 def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, suffix: str, room: int) -> None:

@@ -6,7 +6,6 @@ at either end (topologically a sphere), or joined end to end (a torus: cannulate
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.errors import InputError, MissingDependencyError, OutputError
-from ctrestoration.files import atomic, check_writable
+from ctrestoration.errors import InputError, MissingDependencyError
+from ctrestoration.files import atomic, check_writable, not_taken
 
 Vector = NDArray[np.float64]
 
@@ -219,7 +218,6 @@ def write_mesh(meshes: Sequence[Mesh], path: str | Path) -> None:
     """
     path = check_mesh_output(path)
     try:
-        from vtkmodules.vtkCommonMisc import vtkErrorCode
         from vtkmodules.vtkFiltersCore import vtkAppendPolyData
         from vtkmodules.vtkIOGeometry import vtkSTLWriter
         from vtkmodules.vtkIOXML import vtkXMLPolyDataWriter
@@ -239,10 +237,8 @@ def write_mesh(meshes: Sequence[Mesh], path: str | Path) -> None:
     with atomic(path) as part:
         writer.SetFileName(str(part))
         writer.Write()
-        if code := writer.GetErrorCode():
-            reason = vtkErrorCode.GetStringFromErrorCode(code)
-            free = shutil.disk_usage(path.parent).free / 2**20
-            raise OutputError(f"Cannot write {path}: {reason[:1].lower()}{reason[1:]} ({free:.0f} MiB free).")
+        if writer.GetErrorCode():
+            raise not_taken(path)
 
 
 def read_mesh(path: str | Path) -> Mesh:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError, MissingDependencyError, OutputError
-from ctrestoration.files import atomic, check_writable
+from ctrestoration.files import atomic, check_writable, not_taken
 from ctrestoration.io import _nifti
 from ctrestoration.volume import Grid
 
@@ -156,8 +157,26 @@ def write_image(array: NDArray[Any], grid: Grid, path: str | Path, metadata: dic
             sitk.WriteImage(image, str(part), useCompression=image_suffix(path) != ".nii", compressionLevel=2)
         except RuntimeError as error:
             raise OutputError(f"Cannot write {path}: {reason(error)}.") from error
-        if image_suffix(path) in _nifti.SUFFIXES:
-            _nifti.require_whole(part, path, array.nbytes)
+        if not _is_whole(part, array.nbytes):
+            raise not_taken(path)
+
+
+def _is_whole(part: Path, voxel_bytes: int) -> bool:
+    """Whether the end of a file just written is there: on a full disk ITK may end without an error."""
+    if image_suffix(part) in _nifti.SUFFIXES:
+        return _nifti.is_whole(part, voxel_bytes)
+    size = part.stat().st_size if part.exists() else 0
+    with contextlib.suppress(OSError, ValueError, struct.error), part.open("rb") as stream:
+        if image_suffix(part) == ".nrrd":  # ends with a gzip stream, and that with its unpacked size modulo 2**32
+            stream.seek(-4, os.SEEK_END)
+            return bool(struct.unpack("<I", stream.read(4))[0] == voxel_bytes % 2**32)
+        expected = voxel_bytes
+        for line in iter(stream.readline, b""):
+            if line.startswith(b"CompressedDataSize"):
+                expected = int(line.partition(b"=")[2])
+            elif line.startswith(b"ElementDataFile"):
+                return size - stream.tell() >= expected
+    return False
 
 
 def reason(error: Exception) -> str:

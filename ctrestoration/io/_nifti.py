@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.errors import InputError, OutputError
+from ctrestoration.errors import InputError
 
 SUFFIXES = (".nii", ".nii.gz")
 _HEADER_BYTES = 348
@@ -52,22 +51,13 @@ def require_sound(path: Path) -> None:
         raise InputError(f"{path} is damaged or cut off: it holds {actual} of {expected} bytes.")
 
 
-def require_whole(part: Path, path: Path, voxel_bytes: int) -> None:
-    """Refuse a file just written that does not hold all its voxels: on a full disk ITK ends without an error.
-
-    Args:
-        part: the file.
-        path: what to call it.
-        voxel_bytes: size of the voxels in memory.
-
-    Raises:
-        OutputError: it is not whole.
-    """
+def is_whole(part: Path, voxel_bytes: int) -> bool:
+    """Whether a file just written holds all its voxels, which take so many bytes in memory."""
     found = _header(part)
-    expected = (_HEADER_BYTES if found is None else _start(*found)) + voxel_bytes
-    if found is None or _size(part, expected) < expected:
-        free = shutil.disk_usage(path.parent).free / 2**20
-        raise OutputError(f"Cannot write {path}: the disk did not take the whole file ({free:.0f} MiB free).")
+    if found is None:
+        return False
+    expected = _start(*found) + voxel_bytes
+    return _size(part, expected) >= expected
 
 
 def restore_not_finite(path: Path, array: NDArray[Any], frame: int) -> None:
