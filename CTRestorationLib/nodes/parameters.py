@@ -108,7 +108,7 @@ class MARInpaintParameters:
     simulatePreset, simulateSpectrum - names of `ctrestoration.physics.presets` and `.spectra`.
     simulateMegaphotons - million photons a detector bin without patient; 0: no noise.
     simulateMetalEdge, simulateScatter, simulateScatterRatio, simulateElectronicNoise, simulateFbpMode ("": the
-    preset's), simulateFbpWindow, simulateSeed - as `ctrestoration.simulate.metal.MetalSettings`.
+    preset's), simulateFbpWindow (likewise), simulateSeed - as `ctrestoration.simulate.metal.MetalSettings`.
     simulatePart, simulateFirst, simulateLast - True scans these axial slices only, counted from 0 at the feet.
     simulatedVolume, simulatedReference - the latest result, with and without metal.
 
@@ -159,7 +159,7 @@ class MARInpaintParameters:
     simulateScatterRatio: Annotated[float, WithinRange(0.0, 10.0), Default(0.0)]
     simulateElectronicNoise: Annotated[float, WithinRange(0.0, 1000000.0), Default(0.0)]
     simulateFbpMode: str = ""
-    simulateFbpWindow: str = "ram-lak"
+    simulateFbpWindow: str = ""
     simulateSeed: Annotated[int, WithinRange(0, 999999), Default(0)]
     simulatePart: bool = False
     simulateFirst: Annotated[int, WithinRange(0, 9999), Default(0)]

@@ -293,6 +293,23 @@ def test_every_preset_gives_water_back(preset) -> None:
     assert image[:4].mean() < -980
 
 
+def test_the_clinical_scanner_has_a_standard_kernel_and_says_so() -> None:
+    """A ramp alone turns two screws into a moire of streaks all over the patient; no clinical picture looks so."""
+    y, x = np.mgrid[-48:48, -48:48]
+    volume = Volume(np.where(x**2 + y**2 < 40**2, 40.0, -1000.0)[None], Grid.from_parts((1, 96, 96), (3.0, 3.0, 3.0)))
+    metal = np.zeros((1, 96, 96), dtype=np.float32)
+    metal[0, 60:66, 40:43] = metal[0, 60:66, 54:57] = 1.0
+    far = (x**2 + y**2 < 35**2) & (y < -5)
+    spread = {}
+    for window in (None, "ram-lak"):
+        chosen = {} if window is None else {"fbp_window": window}
+        scan = simulate_metal(volume, {"titanium": metal}, preset="clinical", photons=None, **chosen)
+        assert scan.acquisition.fbp_window == scan.settings["fbp_window"] == (window or "hann")
+        spread[window] = float((scan.acquisition.image.array - scan.reference.array)[0][far].std())
+    assert spread[None] < 0.7 * spread["ram-lak"]
+    assert simulate_metal(volume, {"titanium": metal}, photons=None).acquisition.fbp_window == "ram-lak"
+
+
 def test_truncation_is_said_with_its_share(patient) -> None:
     wide = Volume(patient.array, Grid.from_parts(patient.grid.shape, (8.0, 8.0, 3.0)), "wide")
     with pytest.warns(UserWarning, match=r"% of the patient lies outside the scanner's field of view"):

@@ -63,7 +63,9 @@ def _add_advanced(parser: argparse.ArgumentParser) -> None:
     for name, (metavar, text) in _ADVANCED.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=float, metavar=metavar, help=text)
     group.add_argument("--fbp-mode", choices=("exact", "odl-compat"), help="reconstruction (default: the preset's)")
-    group.add_argument("--fbp-window", metavar="NAME", help="filter window; an unknown name lists them all")
+    group.add_argument(
+        "--fbp-window", metavar="NAME", help="filter window; an unknown name lists them all (default: the preset's)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -59,7 +59,7 @@ class MetalSettings:
         electronic_noise: standard deviation in photons a bin.
         metal_edge: metal path at the outermost bins of the trace is divided by this; 1 leaves it alone.
         fbp_mode: None takes the preset's.
-        fbp_window: filter window.
+        fbp_window: filter window; None takes the preset's.
     """
 
     preset: str = "syndeeplesion-640"
@@ -72,7 +72,7 @@ class MetalSettings:
     electronic_noise: float = 0.0
     metal_edge: float = 4.0
     fbp_mode: str | None = None
-    fbp_window: str = "ram-lak"
+    fbp_window: str | None = None
 
     def __post_init__(self) -> None:
         if self.photons is not None and not 1 <= self.photons <= 1e12:
@@ -169,10 +169,10 @@ def simulate_metal(
     facts = {**asdict(settings), "seed": seed, "materials": sorted(shares), "version": __version__}
     facts["geometry"] = scan.geometry.to_dict()
     facts["pixel_mm"] = {"patient": list(axial.grid.spacing[:2]), "scanned": list(scan.grid.spacing[::-1])}
-    facts["scanner"] = scan.source
+    facts |= {"scanner": scan.source, "fbp_mode": scan.fbp_mode, "fbp_window": scan.fbp_window}
     acquisition = Acquisition(
         axial.replaced(image, name=f"{volume.name} with metal", simulation=facts), sinogram, trace, total >= 0.5,
-        scan.geometry, scan.grid, settings.mu_water, scan.fbp_mode, settings.fbp_window,
+        scan.geometry, scan.grid, settings.mu_water, scan.fbp_mode, scan.fbp_window,
         {"source": "simulated", **facts},
     )  # fmt: skip
     scanned = axial.replaced(reference, name=f"{volume.name} scanned", simulation=facts)
@@ -190,6 +190,7 @@ class _Scan:
         self.grid: ImageGrid = scanner.image_grid(volume.grid.shape[1:], (row, column))
         self.geometry: Geometry = scanner.geometry(self.grid)
         self.fbp_mode = settings.fbp_mode or scanner.fbp_mode
+        self.fbp_window = settings.fbp_window or scanner.fbp_window
         self.beam: Spectrum = spectrum(settings.spectrum)
         self.correct: WaterCorrection = water_correction(self.beam)
         self.projector = Projector(self.geometry, self.grid)
@@ -255,7 +256,7 @@ class _Scan:
 
     def reconstruct(self, sinogram: NDArray[np.float32]) -> NDArray[np.float32]:
         """HU of one slice."""
-        mu = fbp(sinogram, self.geometry, self.grid, window=self.settings.fbp_window, mode=self.fbp_mode)
+        mu = fbp(sinogram, self.geometry, self.grid, window=self.fbp_window, mode=self.fbp_mode)
         return mu * np.float32(1000.0 / self.settings.mu_water) - np.float32(1000.0)
 
 

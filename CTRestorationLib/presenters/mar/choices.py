@@ -57,7 +57,8 @@ def fbpWindows() -> list[Choice]:
     """Filter windows, sharp to smooth."""
     from ctrestoration.physics import fbp
 
-    return [(name, name, "Filter window of the reconstruction") for name in fbp.WINDOWS]
+    windows = [(name, name, "Filter window of the reconstruction") for name in fbp.WINDOWS]
+    return [("", "As the scanner does", "The preset's own filter window"), *windows]
 
 
 def methods() -> list[Choice]:

@@ -121,9 +121,9 @@ class SimulatePresenter(StepPresenter):
         words += ["--photons", repr(p.simulateMegaphotons * 1e6), "--seed", str(p.simulateSeed)]
         words += ["--metal-edge", repr(p.simulateMetalEdge), "--scatter", repr(p.simulateScatter)]
         words += ["--scatter-ratio", repr(p.simulateScatterRatio)]
-        words += ["--electronic-noise", repr(p.simulateElectronicNoise), "--fbp-window", p.simulateFbpWindow]
-        if p.simulateFbpMode:
-            words += ["--fbp-mode", p.simulateFbpMode]
+        words += ["--electronic-noise", repr(p.simulateElectronicNoise)]
+        for option, chosen in (("--fbp-mode", p.simulateFbpMode), ("--fbp-window", p.simulateFbpWindow)):
+            words += [option, chosen] if chosen else []
         part = self.part()
         return words + ([] if part is None else ["--slices", str(part[0]), str(part[1])])
 
