@@ -109,8 +109,8 @@ PRESETS: dict[str, ScannerPreset] = {
         ScannerPreset(
             "clinical",
             "Generic true-scale diagnostic scanner: source to isocenter 595 mm, source to detector 1085.6 mm, 984 "
-            "views; detector as fine as the image and wide enough for its corners. Reconstructed with a Hann window, as "
-            "smooth as a standard body kernel: sharper ones show the aliasing of a detector no finer than pixels.",
+            "views; detector as fine as the image and wide enough for its corners. Reconstructed with a Hann window, "
+            "as smooth as a standard body kernel: sharper ones show aliasing of a detector no finer than the pixels.",
             None,
             _clinical,
             fbp_window="hann",
