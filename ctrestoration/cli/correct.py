@@ -156,6 +156,6 @@ def _acquisition(
     if metal.any() and not metal[where].any():
         reason = f"no metal in slices {arguments.slices[0]} to {arguments.slices[1]}: nothing to correct"
     if not metal[where].any():
-        facts["metal"] = f"{reason}; the image is unchanged"
+        facts["metal"] = f"{reason.rstrip('.')}; the image is unchanged"
         return None
     return Acquisition.from_image(volume.part(where), metal[where], control=control)
