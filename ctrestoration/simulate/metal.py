@@ -76,7 +76,9 @@ class MetalSettings:
 
     def __post_init__(self) -> None:
         if self.photons is not None and not 1 <= self.photons <= 1e12:
-            raise InputError(f"Photons per bin must lie in 1..1e12 (on the command line 0 for no noise), not {self.photons:g}.")
+            raise InputError(
+                f"Photons per bin must lie in 1..1e12 (on the command line 0 for no noise), not {self.photons:g}."
+            )
         if not 0 <= self.scatter <= 1e9:
             raise InputError(f"Scatter must lie in 0..1e9 photons per bin, not {self.scatter:g}.")
         if not 0 <= self.scatter_ratio <= 10 or not 0 <= self.electronic_noise <= 1e6:
