@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import sys as kept
 import traceback
 import unittest
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ def load_missing_modules() -> list[str]:
         if not hasattr(slicer.modules, name.lower()):
             factory.registerModule(qt.QFileInfo(str(path)))
             factory.loadModules([name])
+            # Registering runs "import sys; ...; del sys" in __main__: our sys, which Slicer itself needs after us, too.
+            kept.modules["__main__"].sys = kept
         if not hasattr(slicer.modules, name.lower()):
             raise RuntimeError(f"Slicer does not load {path}: see its log.")
         names.append(name)
