@@ -24,21 +24,22 @@ class PlanNodes(PlanStore):
     def __init__(self, scene) -> None:
         super().__init__(scene)
         self._observers = Observers()
-        self._callbacks = (None, None, None)
+        self._callbacks = (None, None, None, None)
         self._following = False
         self._dragged: set[str] = set()
         self._doomed: dict[str, object] = {}
 
-    def observe(self, onMoved=None, onReleased=None, onRemoved=None) -> None:
+    def observe(self, onMoved=None, onReleased=None, onRemoved=None, onGrabbed=None) -> None:
         """Follow the lines from now on: first the models, then the callbacks; replaces earlier callbacks.
 
         Args:
             onMoved: called with the line of a screw while an end is dragged, or was set from elsewhere.
             onReleased: called with the line when the mouse lets it go; the threaded model is back by then.
             onRemoved: called with the line when somebody else deleted it; its model is gone by then.
+            onGrabbed: called with the line when the mouse takes hold of an end, before anything moves.
         """
         self.release()
-        self._callbacks = (onMoved, onReleased, onRemoved)
+        self._callbacks = (onMoved, onReleased, onRemoved, onGrabbed)
         self._following = True
         scene = self._scene
         self._observers.add(scene, scene.NodeAddedEvent, self._created, node=True)
@@ -51,7 +52,7 @@ class PlanNodes(PlanStore):
         """Stop following; nothing is called any more."""
         self._following = False
         self._observers.removeAll()
-        self._callbacks = (None, None, None)
+        self._callbacks = (None, None, None, None)
         self._dragged.clear()
         self._doomed.clear()
 
@@ -72,7 +73,7 @@ class PlanNodes(PlanStore):
         identifier = node.GetID()
         self._observers.add(node, kind.PointModifiedEvent, lambda: self._onMoved(identifier))
         self._observers.add(node, kind.TransformModifiedEvent, lambda: self._onMoved(identifier))
-        self._observers.add(node, kind.PointStartInteractionEvent, lambda: self._dragged.add(identifier))
+        self._observers.add(node, kind.PointStartInteractionEvent, lambda: self._onGrabbed(identifier))
         self._observers.add(node, kind.PointEndInteractionEvent, lambda: self._onReleased(identifier))
 
     def _lineOf(self, identifier: str):
@@ -82,6 +83,12 @@ class PlanNodes(PlanStore):
             return None
         # Somebody may have spoiled what a handle carries: then there is nothing to follow.
         return line if line.GetAttribute(ROLE) == "screw" or line in self.devices() else None
+
+    def _onGrabbed(self, identifier: str) -> None:
+        self._dragged.add(identifier)
+        line = self._lineOf(identifier)
+        if line is not None:
+            self._tell(3, line)
 
     def _onMoved(self, identifier: str) -> None:
         line = self._lineOf(identifier)

@@ -163,6 +163,22 @@ def test_remove_and_undo(planned: Any) -> None:
     waitForJobs(planned)
 
 
+def test_undo_takes_back_a_drag_only(planned: Any) -> None:
+    before = presenter(planned).screws()
+    line = presenter(planned).lines()[0]
+    line.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointStartInteractionEvent)
+    line.InvokeEvent(slicer.vtkMRMLMarkupsNode.PointEndInteractionEvent)  # a click: nothing to take back
+    depth = len(presenter(planned)._undo)
+    drag(line, 1, (*before[0].target[:2], before[0].target[2] + 9.0))
+    waitForJobs(planned)
+    assert presenter(planned).screws()[0] != before[0]
+    assert len(presenter(planned)._undo) == depth + 1
+    ui(planned).undoButton.click()
+    waitForJobs(planned)
+    assert presenter(planned).screws() == before
+    assert len(presenter(planned).plan().rods) == 2
+
+
 def test_a_line_deleted_by_somebody_else(planned: Any) -> None:
     slicer.mrmlScene.RemoveNode(presenter(planned).lines()[3])
     assert [row[:2] for row in rows(planned)] == [["L2", "left"], ["L2", "right"], ["L3", "left"]]

@@ -20,6 +20,7 @@ class Construct(StepPresenter):
         super().__init__(view, session)
         self._plans: Any = None
         self._undo: list[Any] = []
+        self._beforeDrag: Any = None
         self._pending: set[str] = set()
         self._selected = ""
         self._writing = False
@@ -35,7 +36,7 @@ class Construct(StepPresenter):
         if self._plans is None:
             self._plans = self.nodes.planNodes()
             self._planWarnings = self._plans.read().warnings
-            self._plans.observe(self._moved, self._released, self._removed)
+            self._plans.observe(self._moved, self._released, self._removed, self._grabbed)
         return self._plans
 
     def lines(self) -> list[Any]:
@@ -77,10 +78,13 @@ class Construct(StepPresenter):
         self.refresh()
 
     def _remember(self) -> None:
-        self._undo = [*self._undo[1 - _UNDO_STEPS :], self.plan()]
+        self._push(self.plan())
+
+    def _push(self, plan: Any) -> None:
+        self._undo = [*self._undo[1 - _UNDO_STEPS :], plan]
 
     def undo(self) -> None:
-        """Bring back the plan before the last Plan, Scatter, Load, Add, Remove or edit of the table."""
+        """Bring back the plan before the last Plan, Scatter, Load, Add, Remove, drag or edit of the table."""
         if self._undo and not self.editable():
             self._write(self._undo.pop(), remember=False, regrade=False)
 
@@ -119,13 +123,22 @@ class Construct(StepPresenter):
 
     # What the user does to lines and rows
 
+    def _grabbed(self, _line: Any) -> None:
+        """An end is held: what Undo brings back, should it move."""
+        self._beforeDrag = None if self._writing else self.plan()
+
     def _moved(self, line: Any) -> None:
         if self._writing:
             return
+        if self._beforeDrag is not None:
+            self._push(self._beforeDrag)
+            self._beforeDrag = None
+            self.view.showCanUndo(True)
         self._pending.add(line.GetID())
         self.view.updateScrew(line.GetID(), self.plans.screwOf(line), True)
 
     def _released(self, line: Any) -> None:
+        self._beforeDrag = None
         if self._writing:
             return
         self._pending.add(line.GetID())
@@ -167,7 +180,7 @@ class Construct(StepPresenter):
         """Let go of everything."""
         if self._plans is not None:
             self._plans.release()
-        self._plans = None
+        self._plans = self._beforeDrag = None
         self._undo, self._selected, self._planWarnings, self._writing = [], "", (), False
         self._pending.clear()
 
