@@ -86,6 +86,7 @@ class test_marinpaint(unittest.TestCase):  # Slicer looks for the class by the f
         self.assertEqual(self.segment.metalVolume.text, f"{8 * 4 * 4 * 0.027:.2f} ml above the threshold")
         self.assertIsNotNone(slicer.mrmlScene.GetFirstNodeByName("Metal preview"))
         steps = self.widget.shell.ui.steps
+        self.assertFalse(steps.usesScrollButtons)  # all five steps are in sight at any width
         for index in range(steps.count):
             steps.currentIndex = index
             slicer.app.processEvents()

@@ -51,6 +51,17 @@ def test_the_first_volume_is_the_input(load_module: Any) -> None:
     assert "96 x 96 x 56 voxels" in widget.shell.ui.inputState.text
 
 
+def test_the_first_volume_loaded_while_the_module_is_shown_is_the_input(load_module: Any) -> None:
+    widget = load_module("MARInpaint")
+    first = addVolume("CT")
+    waitForJobs(widget)
+    assert widget.logic.getParameterNode().inputVolume is first
+    addVolume("another")
+    waitForJobs(widget)
+    assert widget.logic.getParameterNode().inputVolume is first
+    assert widget.shell.ui.inputSelector.currentNode() is first
+
+
 def test_values_that_are_no_hu_are_noticed(widget: Any) -> None:
     volume = addVolume()
     slicer.util.updateVolumeFromArray(volume, np.zeros((5, 6, 7), np.float32))
@@ -119,12 +130,14 @@ def test_spine_from_an_existing_segmentation(widget: Any) -> None:
     controls = ui(widget)
     assert not controls.spineButton.enabled
     assert "Choose the segmentation" in controls.spineButton.toolTip
-    parameters(widget).spineSource = addLabels(volume)
+    source = addLabels(volume)
+    parameters(widget).spineSource = source
     assert controls.spineButton.enabled
     controls.spineButton.click()
     waitForJobs(widget)
     found = parameters(widget).spineSegmentation
     assert found.GetName() == "CT vertebrae"
+    assert f"Levels are those of {source.GetName()}," in controls.spineText.text
     rows = [controls.vertebraTable.item(row, 0).text() for row in range(controls.vertebraTable.rowCount)]
     assert "L2" in rows
     assert "L3" in rows

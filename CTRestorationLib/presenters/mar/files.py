@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -33,7 +35,7 @@ class FileSteps:
         path = self._known(key, stamp)
         if path is None:
             yield f"Handing over {volumeNode.GetName()}"
-            path = self._fresh(".nrrd")
+            path = self._fresh(volumeNode.GetName(), ".nrrd")
             yield from exchange.writeVolumeSteps(self.nodes.volumeSource(volumeNode), path)
             self._files[key] = (stamp, path)
         return path
@@ -46,7 +48,7 @@ class FileSteps:
         if path is None:
             yield f"Handing over {segmentationNode.GetName()}"
             labels = yield from self.nodes.labelMapSteps(segmentationNode, like)
-            path = self._fresh(".seg.nrrd")
+            path = self._fresh(segmentationNode.GetName(), ".seg.nrrd")
             yield from _steps(exchange.writeLabels(labels, path))
             self._files[key] = (stamp, path)
         return path
@@ -59,7 +61,7 @@ class FileSteps:
         if path is None:
             yield f"Handing over {segmentationNode.GetName()}"
             labels = yield from self.nodes.labelMapSteps(segmentationNode, like, [segmentId])
-            path = self._fresh(".seg.nrrd")
+            path = self._fresh(segmentationNode.GetName(), ".seg.nrrd")
             yield from _steps(exchange.writeLabels(labels, path))
             self._files[key] = (stamp, path)
         return path
@@ -77,7 +79,7 @@ class FileSteps:
     def forgetFiles(self) -> None:
         """The scene is gone: so are its files."""
         for _, path in self._files.values():
-            path.unlink(missing_ok=True)
+            _remove(path)
         self._files.clear()
 
     def _known(self, key: str, stamp: Any) -> Path | None:
@@ -86,14 +88,22 @@ class FileSteps:
             return None
         if known[0] == stamp and known[1].is_file():
             return known[1]
-        known[1].unlink(missing_ok=True)
+        _remove(known[1])
         del self._files[key]
         return None
 
-    def _fresh(self, suffix: str) -> Path:
-        folder = self.root / "inputs"
+    def _fresh(self, name: str, suffix: str) -> Path:
+        """A file in a folder of its own, named after the node: the child calls its input by the file's name."""
+        folder = self.root / "inputs" / str(next(self._numbers))
         folder.mkdir(parents=True, exist_ok=True)
-        return folder / f"{next(self._numbers)}{suffix}"
+        readable = re.sub(r"[^A-Za-z0-9 _-]+", "-", name)[:80].strip(" -") or "input"
+        return folder / f"{readable}{suffix}"
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()
 
 
 def _steps(work: Any) -> Generator[Any, Any, Any]:

@@ -14,6 +14,7 @@ from slicer.i18n import tr as _
 
 from CTRestorationLib.jobs.runner import JobRunner
 from CTRestorationLib.nodes.mar import MarNodes
+from CTRestorationLib.nodes.observers import Observers
 from CTRestorationLib.presenters.mar.session import Session
 from CTRestorationLib.widgets.mar.compare import ComparePanel
 from CTRestorationLib.widgets.mar.correct import CorrectPanel
@@ -69,6 +70,9 @@ class Shell:
         for page, Panel in PANELS:
             panel = self.panels[page] = Panel(self, self.session)
             getattr(self.ui, page).layout().addWidget(panel.widget)
+        # Not the module's own observers: what is loaded while the module is shown matters to this panel only.
+        self._observers = Observers()
+        self._observers.add(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._nodeAdded, node=True)
         self._connect()
 
     def _connect(self) -> None:
@@ -118,15 +122,25 @@ class Shell:
         """Bind to the scene's parameter node; the first volume is the input where none is chosen."""
         parameters = self._parameterNode()
         if parameters.inputVolume is None:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            offered = [
-                node
-                for node in volumes
-                if node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors()
-            ]
+            offered = [node for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode") if _isImage(node)]
             if offered:
                 parameters.inputVolume = offered[0]
         self.setParameterNode(parameters)
+
+    def _nodeAdded(self, node: Any) -> None:
+        """The first CT that is loaded while the module is shown is the input; later, when it has its voxels."""
+        if self._parameters is None or not _isImage(node) or self._parameters.inputVolume is not None:
+            return
+        identifier = node.GetID()
+
+        def choose() -> None:
+            loaded = slicer.mrmlScene.GetNodeByID(identifier)
+            if self._parameters is None or self._parameters.inputVolume is not None or loaded is None:
+                return
+            if _isImage(loaded) and loaded.GetImageData() is not None:
+                self._parameters.inputVolume = loaded
+
+        self.session.later(choose)
 
     def sceneClosing(self) -> None:
         """The scene is about to be emptied: end the job, forget all nodes."""
@@ -182,6 +196,7 @@ class Shell:
 
     def cleanup(self) -> None:
         """The module's widget goes: end the job, disconnect, remove files."""
+        self._observers.removeAll()
         self.setParameterNode(None)
         self.session.abandon()
         for panel in self.panels.values():
@@ -191,6 +206,11 @@ class Shell:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             self._folder = None
+
+
+def _isImage(node: Any) -> bool:
+    """A volume that can be an input: no label map, none of our hidden helpers."""
+    return bool(node.GetClassName() == "vtkMRMLScalarVolumeNode" and not node.GetHideFromEditors())
 
 
 def duration(seconds: float) -> str:
