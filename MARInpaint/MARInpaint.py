@@ -80,6 +80,9 @@ class MARInpaintWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         # While a scene loads, node selectors would overwrite the selections that it brings.
         self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneReady)
+        # After a reload the new panel is shown, but nobody enters it.
+        if self.parent.isEntered:
+            self.shell.initialize()
 
     def cleanup(self):
         """The application closes, or the module is reloaded."""

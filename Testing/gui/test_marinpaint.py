@@ -62,6 +62,15 @@ def test_the_first_volume_loaded_while_the_module_is_shown_is_the_input(load_mod
     assert widget.shell.ui.inputSelector.currentNode() is first
 
 
+def test_only_the_page_that_is_shown_takes_room(widget: Any) -> None:
+    steps = widget.shell.ui.steps
+    for shown in (3, 0):
+        steps.currentIndex = shown
+        for index in range(steps.count):
+            ignored = steps.widget(index).sizePolicy.verticalPolicy() == qt.QSizePolicy.Ignored
+            assert ignored == (index != shown)
+
+
 def test_values_that_are_no_hu_are_noticed(widget: Any) -> None:
     volume = addVolume()
     slicer.util.updateVolumeFromArray(volume, np.zeros((5, 6, 7), np.float32))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -74,6 +75,7 @@ class Shell:
         self._observers = Observers()
         self._observers.add(slicer.mrmlScene, slicer.mrmlScene.NodeAddedEvent, self._nodeAdded, node=True)
         self._connect()
+        self._fitPages()
 
     def _connect(self) -> None:
         session, ui = self.session, self.ui
@@ -168,7 +170,15 @@ class Shell:
         for panel in self.panels.values():
             if panel is not self.current:
                 panel.presenter.hidden()
+        self._fitPages()
         self.refresh()
+
+    def _fitPages(self) -> None:
+        """The tab is as high as its own page, not as the highest: progress and Cancel stay right below."""
+        steps, policy = self.ui.steps, qt.QSizePolicy
+        for index in range(steps.count):
+            vertical = policy.Preferred if index == steps.currentIndex else policy.Ignored
+            steps.widget(index).setSizePolicy(policy.Preferred, vertical)
 
     def _showProgress(self, fraction: float, message: str, left: float | None) -> None:
         self.ui.progressBar.value = round(1000 * min(max(fraction, 0.0), 1.0))
