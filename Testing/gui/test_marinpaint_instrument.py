@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import qt
 import slicer
@@ -300,6 +301,16 @@ def test_other_implants(widget: Any, dialogs: Any) -> None:
     controls.deviceList.currentRow = 0
     controls.removeDeviceButton.click()
     assert controls.deviceList.count == 0
+
+
+def test_a_cross_link_runs_from_left_to_right(widget: Any) -> None:
+    controls = ui(widget)
+    titles = [controls.deviceKind.itemText(n) for n in range(controls.deviceKind.count)]
+    controls.deviceKind.currentIndex = titles.index("Cross-link between two rods")
+    controls.addDeviceButton.click()
+    device = presenter(widget).plan().devices[0]
+    assert np.allclose(device.axis, (1, 0, 0))
+    assert np.allclose(device.facing, (0, -1, 0))
 
 
 def test_rods_are_switched_off_and_on(planned: Any) -> None:

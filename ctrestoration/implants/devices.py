@@ -19,7 +19,7 @@ from ctrestoration.implants.mesh import (
     ring_of_revolution,
     sweep,
 )
-from ctrestoration.implants.plan import Device
+from ctrestoration.implants.plan import Device, Point
 from ctrestoration.implants.screw import Thread
 
 Vector = NDArray[np.float64]
@@ -29,6 +29,11 @@ _X_TO_Z = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])
 """Lays a body that stands along z down along x."""
 
 _MARKER = "tantalum"
+_DIRECTIONS = {
+    "cross-link": ((1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
+    "plif-cage": ((0.0, -1.0, 0.0), (0.0, 0.0, 1.0)),
+    "alif-cage": ((0.0, -1.0, 0.0), (0.0, 0.0, 1.0)),
+}
 
 
 def device_parts(device: Device) -> list[Named]:
@@ -44,6 +49,14 @@ def device_parts(device: Device) -> list[Named]:
     parts = _BUILDERS[device.kind](sizes, material)
     shift = np.asarray(device.position, dtype=np.float64)
     return [(f"{device.kind} {name}", made_of, mesh.moved(matrix, shift)) for name, made_of, mesh in parts]
+
+
+def usual_direction(kind: str) -> tuple[Point, Point]:
+    """(axis, facing) of an implant as it lies in a patient who is not turned, LPS unit vectors.
+
+    A cross-link runs from rod to rod, a cage from back to front with its height upward; others along the body.
+    """
+    return _DIRECTIONS.get(kind, (Device.axis, Device.facing))
 
 
 def _sizes(device: Device, ranges: Mapping[str, list[float]]) -> dict[str, float]:

@@ -229,12 +229,13 @@ class InstrumentPresenter(Construct):
 
     def addDevice(self, kind: str, sizes: dict[str, float]) -> None:
         """Put an implant of the catalogue where the slice views cross."""
-        from ctrestoration.implants.devices import device_parts
+        from ctrestoration.implants.devices import device_parts, usual_direction
         from ctrestoration.implants.plan import Device
 
         if self.editable():
             return
-        device = Device(kind, self.nodes.sliceCrossing(self.session.input), sizes=dict(sizes))
+        axis, facing = usual_direction(kind)
+        device = Device(kind, self.nodes.sliceCrossing(self.session.input), axis, facing, dict(sizes))
         device_parts(device)  # says which size does not fit before anything is in the scene
         self._remember()
         self.plans.addDevice(device)
