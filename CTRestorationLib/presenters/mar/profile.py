@@ -37,7 +37,12 @@ class Profile(StepPresenter):
         if self._placing is not None:
             self.stopPlacing()
         else:
-            self._placing = self.nodes.placeLine("Profile", self._placed, self.stopPlacing)
+            self._placing = self.nodes.placeLine(
+                "Profile",
+                # Later: taking the line away while it tells of its point crashes the application.
+                lambda first, last: self.session.later(lambda: self._placed(first, last)),
+                lambda: self.session.later(self.stopPlacing),
+            )
         self.showProfileState()
 
     def stopPlacing(self) -> None:
@@ -48,6 +53,8 @@ class Profile(StepPresenter):
             self.showProfileState()
 
     def _placed(self, first: Any, last: Any) -> None:
+        if self._placing is None:
+            return  # called off, or the scene was closed, since the click
         self.stopPlacing()
         line = self.nodes.comparison.newLine(self.nodes.uniqueName("Profile line"), first, last)
         self.parameters.compareLine = line
