@@ -87,6 +87,21 @@ def test_a_screw_that_cannot_be_judged_has_no_grade_and_a_reason(planned, tmp_pa
     assert not (tmp_path / "s.json").exists()
 
 
+def test_a_screw_far_from_its_vertebra_has_no_grade(planned, tmp_path: Path, capsys) -> None:
+    plan, labels = planned
+
+    def away(content: dict[str, Any]) -> None:
+        for end in ("entry", "target"):
+            content["screws"][0][end][1] += 80.0
+
+    moved = edited(plan, tmp_path / "away.json", away)
+    graded = told(capsys, "implants", "grade", str(moved), "--spine", str(labels), str(tmp_path / "g.json"))
+    screw, other = graded["screws"]
+    assert [screw[key] for key in ("grade", "breach_mm", "breach_side", "canal_mm")] == [None] * 4
+    assert other["grade"] == "A"
+    assert any("not graded: the screw misses the vertebra" in warning for warning in graded["warnings"])
+
+
 def test_rods_are_laid_anew_on_request(planned, tmp_path: Path, capsys) -> None:
     plan, labels = planned
     words = ("implants", "grade", str(plan), "--spine", str(labels), str(tmp_path / "g.json"), "--rods")

@@ -126,8 +126,9 @@ def scattered(plan: Plan, spine: SpineSegmentation, seed: int, profile: str, con
 
 def _graded(screw: Screw, judges: Judges, warnings: list[str]) -> Screw:
     grader = judges.of(screw)
-    if grader is None:
-        warnings.append(f"{screw.level} {screw.side}: not graded: {judges.reason(screw)}.")
+    if grader is None or _misses(screw, judges):
+        why = judges.reason(screw) if grader is None else "the screw misses the vertebra"
+        warnings.append(f"{screw.level} {screw.side}: not graded: {why}.")
         return replace(
             screw, grade=None, breach_mm=None, breach_side=None, canal_mm=None, transverse_deg=None, sagittal_deg=None
         )
@@ -147,6 +148,14 @@ def _graded(screw: Screw, judges: Judges, warnings: list[str]) -> Screw:
     if verdict.tip_mm < 0:
         warnings.append(f"{screw.level} {screw.side}: the tip leaves the bone by {-verdict.tip_mm:.1f} mm.")
     return graded
+
+
+def _misses(screw: Screw, judges: Judges) -> bool:
+    """Whether no part of the screw's axis lies in its vertebra: distances to bone that far away mean nothing."""
+    view, _ = judges.views[screw.level, screw.side]
+    along = np.linspace(0.0, 1.0, max(2, int(screw.length_mm)))[:, None]
+    axis = np.array(screw.entry) + along * (np.array(screw.target) - np.array(screw.entry))
+    return not bool((view.bone.depth(axis) > 0).any())
 
 
 def _remark(screw: Screw) -> str:
