@@ -1,6 +1,6 @@
 """What the program would have asked or told a person: recorded, and answered by the test.
 
-dialogs.answers.append("/tmp/plan.json")     # the next question gets this
+dialogs.answers.append("plan.json")     # the next question gets this
 ...click...
 assert "saved" in dialogs.told[-1][1]        # (kind, text) of everything shown
 """
