@@ -87,6 +87,28 @@ def write_json(path: str | Path, content: Any) -> None:
         part.write_text(text, encoding="utf-8")
 
 
+def read_json(path: str | Path, expected: str) -> Any:
+    """Read a JSON file that a user named.
+
+    Args:
+        path: the file.
+        expected: a clause on what it should be, for the message where it is not there.
+
+    Raises:
+        InputError: not there, a folder, or no JSON.
+    """
+    path = Path(path)
+    if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {fault}: {expected}.")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not JSON: it holds no text.") from error
+    except (ValueError, OSError) as error:
+        raise InputError(f"{path} is not JSON: {error}.") from error
+
+
 def check_writable(path: str | Path) -> None:
     """Raise OutputError now where `path` could not be written later: long work should not end in a bad surprise.
 

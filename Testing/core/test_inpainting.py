@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("numba", reason="simulating slices without numba takes too long for a test")
 pytest.importorskip("yaml", reason="training needs PyYAML")
 
+from core.stored_samples import Stored  # noqa: E402
+
 from ctrestoration import registry  # noqa: E402
 from ctrestoration.acquisition import Acquisition  # noqa: E402
 from ctrestoration.correct.inpainting import CHANNELS, Neighborhoods  # noqa: E402
@@ -24,7 +26,6 @@ from ctrestoration.networks import build_network  # noqa: E402
 from ctrestoration.simulate.metal import simulate_metal  # noqa: E402
 from ctrestoration.training import cases  # noqa: E402
 from ctrestoration.training.engine import fit  # noqa: E402
-from ctrestoration.training.keys import Key  # noqa: E402
 from ctrestoration.training.launch import create_run  # noqa: E402
 from ctrestoration.training.runfile import RunConfig  # noqa: E402
 from ctrestoration.training.sources import sinograms  # noqa: E402
@@ -32,22 +33,6 @@ from ctrestoration.volume import Grid, Volume  # noqa: E402
 
 SOURCE = {"name": "sinograms", "phantoms": 1, "count": 2, "size": 32, "pixel_mm": 10.0}
 NETWORK = {"name": "sinogram_unet", "widths": [2, 4]}
-
-
-class Stored:
-    """The samples of a source, made once."""
-
-    def __init__(self, source: Any) -> None:
-        self.samples = [source.sample(Key(1, "main", 0, index)) for index in range(len(source))]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def sample(self, key: Key) -> Any:
-        return self.samples[key.index]
-
-    def fingerprint(self) -> str:
-        return "stored"
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,12 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("numba", reason="simulating slices without numba takes too long for a test")
 pytest.importorskip("yaml", reason="training needs PyYAML")
 
+from core.stored_samples import Stored  # noqa: E402
+
 from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.models.weights import load_network  # noqa: E402
 from ctrestoration.networks._operator import to_hu  # noqa: E402
 from ctrestoration.training.engine import fit  # noqa: E402
-from ctrestoration.training.keys import Key  # noqa: E402
 from ctrestoration.training.launch import create_run  # noqa: E402
 from ctrestoration.training.recipes.unrolled import operator_of  # noqa: E402
 from ctrestoration.training.runfile import RunConfig  # noqa: E402
@@ -25,22 +26,6 @@ from ctrestoration.training.sources import scans  # noqa: E402
 
 SCANS = {"name": "scans", "phantoms": 1, "count": 2, "size": 32, "pixel_mm": 10.0, "clean": 0}
 STAGES = {"warm": {"epochs": 2}, "main": {"epochs": 1}}
-
-
-class Stored:
-    """The samples of a source, made once."""
-
-    def __init__(self, source: Any) -> None:
-        self.samples = [source.sample(Key(1, "main", 0, index)) for index in range(len(source))]
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def sample(self, key: Key) -> Any:
-        return self.samples[key.index]
-
-    def fingerprint(self) -> str:
-        return "stored"
 
 
 @pytest.fixture(scope="module")

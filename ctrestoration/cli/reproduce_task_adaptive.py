@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctrestoration.cli.terminal import print_json, say, terminal_control
+from ctrestoration.cli.study import add_scale_and_folder, add_selection, conclude, names, worker_count
+from ctrestoration.cli.terminal import terminal_control
 
 if TYPE_CHECKING:
     from ctrestoration.control import Control
@@ -20,35 +20,24 @@ EXAMPLE = "ctrestoration reproduce task-adaptive --scale tiny --out study-task"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument(
-        "--scale", choices=("tiny", "small", "paper"), required=True,
-        help="tiny: half an hour on 2 cores; small: hours; paper: days on a GPU",
-    )  # fmt: skip
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study, new or begun")
+    add_scale_and_folder(parser, "tiny: half an hour on 2 cores; small: hours; paper: days on a GPU")
     parser.add_argument(
         "--dataset", metavar=("NAME", "FOLDER"), nargs=2,
         help="labeled cases of a public data set, e.g. lits FOLDER, in place of phantoms",
     )  # fmt: skip
-    parser.add_argument("--variants", metavar="NAMES", default="", help="only these, e.g. base,adaptive-0.1")
-    parser.add_argument("--seeds", metavar="N", type=int, help="repetitions (default: those of the scale)")
-    parser.add_argument("--workers", metavar="N", type=int, help="trainings at a time (default: up to 2)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the tables")
+    add_selection(parser, "base,adaptive-0.1", "tables")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Simulate, train, test, and write results.json and results.md."""
     from ctrestoration.cli.train import require_torch
-    from ctrestoration.errors import CTRestorationError, InputError
     from ctrestoration.studies.running import claim, train_all
     from ctrestoration.studies.task_adaptive import SCALES, build_data, phases, plan, run_file
 
     require_torch()
     scale, out = SCALES[arguments.scale], arguments.out.expanduser().resolve()
-    variants = tuple(name.strip() for name in arguments.variants.split(",") if name.strip())
-    runs = plan(scale, variants, arguments.seeds)
-    workers = min(2, os.cpu_count() or 1) if arguments.workers is None else arguments.workers
-    if workers < 1:
-        raise InputError(f"--workers has to be 1 or more, not {workers}.")
+    runs = plan(scale, names(arguments.variants), arguments.seeds)
+    workers = worker_count(arguments)
     dataset = (arguments.dataset[0], str(Path(arguments.dataset[1]).resolve())) if arguments.dataset else None
     claim(out, "task-adaptive", arguments.scale)
     control = terminal_control()
@@ -61,15 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
             break  # the next phase starts from the weights of this one
         done += len(some)
     result, table = _results(out, arguments.scale, scale, control.part(0.9, 1.0))
-    if arguments.json:
-        print_json(result)
-    else:
-        print(table)
-    if failed:
-        first, message = next(iter(failed.items()))
-        raise CTRestorationError(f"{len(failed)} of {len(runs)} trainings failed, the first one in {first}: {message}")
-    say(f"Results are in {out}: results.json and results.md.")
-    return 0
+    return conclude(arguments, out, result, table, failed, len(runs))
 
 
 def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:

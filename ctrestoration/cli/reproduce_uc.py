@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ctrestoration.cli.terminal import print_json, say, terminal_control
+from ctrestoration.cli.study import add_scale_and_folder, add_selection, conclude, names, worker_count
+from ctrestoration.cli.terminal import terminal_control
 
 if TYPE_CHECKING:
     from ctrestoration.control import Control
@@ -20,50 +20,30 @@ EXAMPLE = "ctrestoration reproduce uc --scale tiny --out study-uc"
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of this command."""
-    parser.add_argument(
-        "--scale", choices=("tiny", "small", "paper"), required=True,
-        help="tiny: proves that all works, its networks have hardly learned; small: hours; paper: days on a GPU",
-    )  # fmt: skip
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the study, new or begun")
+    add_scale_and_folder(
+        parser, "tiny: proves that all works, its networks have hardly learned; small: hours; paper: days on a GPU"
+    )
     parser.add_argument("--networks", metavar="NAMES", default="", help="only these, e.g. unet,dicdnet")
-    parser.add_argument("--variants", metavar="NAMES", default="", help="only these, e.g. plain,uc")
-    parser.add_argument("--seeds", metavar="N", type=int, help="repetitions (default: those of the scale)")
-    parser.add_argument("--workers", metavar="N", type=int, help="trainings at a time (default: up to 2)")
-    parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
+    add_selection(parser, "plain,uc", "table")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Simulate, train, test, and write results.json and results.md."""
     from ctrestoration.cli.train import require_torch
-    from ctrestoration.errors import CTRestorationError, InputError
     from ctrestoration.studies.running import claim, train_all
     from ctrestoration.studies.uc import SCALES, build_data, plan, run_file
 
     require_torch()
     scale, out = SCALES[arguments.scale], arguments.out.expanduser().resolve()
-    runs = plan(scale, _names(arguments.networks), _names(arguments.variants), arguments.seeds)
-    workers = min(2, os.cpu_count() or 1) if arguments.workers is None else arguments.workers
-    if workers < 1:
-        raise InputError(f"--workers has to be 1 or more, not {workers}.")
+    runs = plan(scale, names(arguments.networks), names(arguments.variants), arguments.seeds)
+    workers = worker_count(arguments)
     claim(out, "uc", arguments.scale)
     control = terminal_control()
     build_data(scale, out / "data", control.part(0.0, 0.1))
     files = {out / "runs" / one.name: run_file(scale, one) for one in runs}
     failed = train_all(files, workers, control.part(0.1, 0.95))
     result, table = _results(out, arguments.scale, scale, control.part(0.95, 1.0))
-    if arguments.json:
-        print_json(result)
-    else:
-        print(table)
-    if failed:
-        first, message = next(iter(failed.items()))
-        raise CTRestorationError(f"{len(failed)} of {len(runs)} trainings failed, the first one in {first}: {message}")
-    say(f"Results are in {out}: results.json and results.md.")
-    return 0
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    return conclude(arguments, out, result, table, failed, len(runs))
 
 
 def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:

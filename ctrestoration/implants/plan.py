@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from ctrestoration.errors import InputError
-from ctrestoration.files import write_json
+from ctrestoration.files import read_json, write_json
 from ctrestoration.volume import Grid
 
 Side = Literal["left", "right"]
@@ -165,15 +165,7 @@ def load_plan(path: str | Path) -> Plan:
             what would be right.
     """
     path = Path(path)
-    if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {fault}: a plan is a JSON file written by 'ctrestoration implants plan'.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not JSON: it holds no text.") from error
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not JSON: {error}.") from error
+    content = read_json(path, "a plan is a JSON file written by 'ctrestoration implants plan'")
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InputError(f'{path} is no plan: expected "format": "{_FORMAT}" at its top.')
     version = content.get("version")

@@ -6,7 +6,6 @@ then looked for above and below the body, and the bone between them is cut out a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ctrestoration.anatomy.spine.result import SpineLevel, SpineSegmentation
 from ctrestoration.anatomy.spine.split import bone_mask, flood
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
-from ctrestoration.files import write_json
+from ctrestoration.files import read_json, write_json
 from ctrestoration.volume import Grid, LabelMap, Volume, axial_orientation
 
 Vector = NDArray[np.float64]
@@ -89,15 +88,7 @@ def load_points(path: str | Path) -> dict[str, LevelPoints]:
             names file and level.
     """
     path = Path(path)
-    if not path.is_file():
-        fault = "is a folder" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {fault}: expected a JSON file with three points a level.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not JSON: it holds no text.") from error
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} is not JSON: {error}.") from error
+    content = read_json(path, "expected a JSON file with three points a level")
     if not isinstance(content, dict) or content.get("format") != _FORMAT or not isinstance(content.get("levels"), dict):
         raise InputError(f'{path} holds no level points: expected "format": "{_FORMAT}" and "levels".')
     out = {}
