@@ -34,6 +34,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
               {"inputs": ["input", "nmar", "li", "metal"], "added_to": "nmar"}),
     "dictionary": ("dicdnet", {"stages": 1, "blocks": 1}, {}),
     "dual": ("indudonet", {"stages": 1, "blocks": 1}, {}),
+    "guided": ("guided", {"prior_widths": [2, 4], "refine_widths": [2, 4]}, {}),
     "plus": ("indudonet", {"stages": 1, "blocks": 1, "prior": "nmar"}, {}),
 }  # fmt: skip
 
@@ -88,7 +89,7 @@ def test_every_kind_corrects_metal_slices_and_nothing_else(kind: str, acquisitio
     assert np.array_equal(part, after[2:4]), "a slice does not depend on what is corrected beside it"
 
 
-@pytest.mark.parametrize("kind", ["dual", "plus"])
+@pytest.mark.parametrize("kind", ["dual", "guided", "plus"])
 def test_the_sinogram_outside_the_trace_is_the_measured_one(
     kind: str, acquisition: Acquisition, tmp_path: Path
 ) -> None:

@@ -213,3 +213,43 @@ def test_gains_are_counted_seed_by_seed() -> None:
     text = markdown("tiny", table, ["facts"])
     assert "| unet | uc | 3 | 32.00 ± 1.73 | 0.9000 ± 0.0000 | 10.0 ± 0.0 | 20.0 ± 0.0 | +0.00 ± 1.00 |" in text
     assert "| unet | uncorrected | | 20.00 | 0.5000 | 90.0 | - |" in text
+
+
+def test_stored_scans_can_be_cropped_turned_and_joined_as_images(study: Path) -> None:
+    folder = study / "data" / "train"
+    config = stored_scans.Config(
+        name="stored_scans", folder=folder, more=(study / "data" / "test",), crop=16, augment=True
+    )
+    source = config.create()
+    assert len(source) == 4
+    first, again, other = (source.sample(Key(1, "main", epoch, 0)) for epoch in (0, 0, 1))
+    assert set(first) == {"input", "target", "metal", "li"}
+    assert all(array.shape == (1, 16, 16) for array in first.values())
+    assert all(np.array_equal(first[name], again[name]) for name in first), "the same key, the same bits"
+    assert any(not np.array_equal(first[name], other[name]) for name in first), "another epoch, another crop"
+    assert np.array_equal(first["input"] > 20000, again["input"] > 20000)
+    whole = (
+        stored_scans.Config(name="stored_scans", folder=study / "data" / "test").create().sample(Key(1, "main", 0, 0))
+    )
+    part = source.sample(Key(1, "validation", 0, 2))
+    places = np.lib.stride_tricks.sliding_window_view(whole["target"][0], (16, 16)).reshape(-1, 256)
+    assert (places == part["target"][0].reshape(-1)).all(axis=1).any(), "validation data are not turned"
+    with pytest.raises(InputError, match="Sinograms are not read"):
+        config.as_scans()
+    assert stored_scans.Config(name="stored_scans", folder=folder).fixed()
+    assert not config.fixed()
+
+
+def test_images_derived_from_stored_scans_are_images_of_recipes(study: Path, tmp_path: Path) -> None:
+    from ctrestoration.training.scan_store import derive_images, read_manifest
+
+    folder, out = study / "data" / "test", tmp_path / "derived"
+    count = derive_images(folder, out, lambda sample: {"prior": sample["li"] + 1}, {"prior": "li plus one"})
+    assert count == 2
+    assert read_manifest(out)["prior"] == "li plus one"
+    config = stored_scans.Config(name="stored_scans", folder=out, augment=True)
+    assert config.images() == {"prior"}
+    sample = config.create().sample(Key(0, "validation", 0, 1))
+    original = stored_scans.Config(name="stored_scans", folder=folder).create().sample(Key(0, "validation", 0, 1))
+    assert np.array_equal(sample["prior"], original["li"] + 1)
+    assert np.array_equal(sample["target"], original["target"])

@@ -60,7 +60,7 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
         folder = out / "runs" / one.name
         known = read_json(folder / "test.json")
         if known is None:
-            known = score_run(folder, out / "data", control)
+            known = score_run(folder, out / "data" / "test", control)
             replace_json(folder / "test.json", known)
         scores[one] = known
     table = summarize(scale, scores)

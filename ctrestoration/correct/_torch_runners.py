@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ctrestoration.correct.completion import SliceData, completed_change
 from ctrestoration.correct.corrected import CorrectedSlices
+from ctrestoration.correct.guided import completed_with
 from ctrestoration.correct.inpainting import Neighborhoods
 from ctrestoration.correct.interpolation import interpolate_trace
 from ctrestoration.correct.prior import tissue_prior
@@ -111,6 +112,33 @@ class ImageRunner(Runner):
         change = torch.flip(network(seen).float(), tuple(flip))
         image = batch[self.about.get("added_to", "input")] + HU_SCALE * change
         return Answer(_array(image))
+
+
+class GuidedRunner(Runner):
+    """A prior drawn by a network, a completion with it, a second network; see `networks.guided`."""
+
+    def wanted(self) -> tuple[str, ...]:
+        """See `Runner.wanted`."""
+        return ("nmar",)
+
+    def prepare(self, z: int) -> Batch:
+        """See `Runner.prepare`."""
+        return self._images(z)
+
+    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
+        """See `Runner.run`."""
+        axes = tuple(flip)
+        data = SliceData(self.acquisition, z, self.corrected.projector)
+        completed: list[NDArray[np.float32]] = []
+
+        def complete(prior: Tensor) -> Tensor:
+            completed.append(completed_with(data, _array(torch.flip(prior, axes))))
+            image = self.acquisition.image.array[z] + completed_change(data, completed[0])
+            return torch.flip(self._tensor(np.maximum(image, np.float32(AIR_HU))), axes)
+
+        image = network({name: torch.flip(tensor, axes) for name, tensor in batch.items()}, complete)
+        hard = np.where(data.trace, completed[0], data.sinogram).astype(np.float32)
+        return Answer(_array(torch.flip(image, axes)), hard)
 
 
 class DictionaryRunner(Runner):
@@ -217,6 +245,7 @@ class SinogramRunner(Runner):
 
 RUNNERS: dict[str, type[Runner]] = {
     "image": ImageRunner,
+    "guided": GuidedRunner,
     "dictionary": DictionaryRunner,
     "dual-domain": DualDomainRunner,
     "sinogram": SinogramRunner,

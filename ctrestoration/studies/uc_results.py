@@ -32,8 +32,13 @@ RING_PIXELS = 10
 _WATER_PER_CM = 0.192
 
 
-def score_run(folder: Path, data: Path, control: Control) -> dict[str, Any]:
-    """Mean scores of a finished run's weights, and of the uncorrected scans, over the test scans.
+def score_run(folder: Path, scans: Path, control: Control) -> dict[str, Any]:
+    """Mean scores of a finished run's weights, and of the uncorrected scans, over stored test scans.
+
+    Args:
+        folder: of the run.
+        scans: folder of the test scans.
+        control: reported to between scans.
 
     Returns:
         {"output": scores, "input": scores}: PSNR in dB and SSIM in the fixed range 0 to 0.5 1/cm against the metal-free
@@ -51,7 +56,7 @@ def score_run(folder: Path, data: Path, control: Control) -> dict[str, Any]:
     parts = method.build(config)
     load_into(parts.modules["g"], run.weights / "g.safetensors")
     parts.modules["g"].eval()
-    source = Config(name="stored_scans", folder=data / "test").create()
+    source = Config(name="stored_scans", folder=scans).create()
     rows: dict[str, list[dict[str, float]]] = {"output": [], "input": []}
     with torch.inference_mode():
         for index in control.track(range(len(source)), f"Testing {folder.name}"):
@@ -117,11 +122,11 @@ def summarize(scale: Scale, scores: Mapping[Run, Mapping[str, Any]]) -> dict[str
 
 def _variant(some: Mapping[int, Mapping[str, float]], plain: Mapping[int, Mapping[str, float]]) -> dict[str, Any]:
     row: dict[str, Any] = {"seeds": sorted(some)}
-    row |= {key: _spread([found[key] for found in some.values()]) for key in SCORES}
+    row |= {key: spread_of([found[key] for found in some.values()]) for key in SCORES}
     pairs = [(some[seed], plain[seed]) for seed in some if seed in plain]
     if pairs:
         gains = {key: [one[key] - other[key] for one, other in pairs] for key in ("psnr_db", "ssim")}
-        row["gain"] = {key: _spread(values) for key, values in gains.items()}
+        row["gain"] = {key: spread_of(values) for key, values in gains.items()}
         row["gain"] |= {"better": sum(value > 0 for value in gains["psnr_db"]), "of": len(pairs)}
     return row
 
@@ -145,22 +150,33 @@ def markdown(name: str, table: Mapping[str, Any], facts: Sequence[str]) -> str:
     for network, content in table.items():
         before = content["input"]
         forms = zip(SCORES, (".2f", ".4f", ".1f", ".1f"), strict=True)
-        scores = " | ".join(_text((before[key], None), form) for key, form in forms)
+        scores = " | ".join(text_of((before[key], None), form) for key, form in forms)
         lines.append(f"| {network} | uncorrected | | {scores} | | | | |")
         for variant, row in content["variants"].items():
             gain, published = row.get("gain"), content["published_gain"]
             said = f"{published['psnr_db']:+.2f} / {published['ssim']:+.3f}" if variant == "uc" else ""
-            cells = [network, variant, str(len(row["seeds"])), _text(row["psnr_db"], ".2f"), _text(row["ssim"], ".4f")]
-            cells += [_text(row["rmse_hu"], ".1f"), _text(row["ring_rmse_hu"], ".1f")]
+            cells = [
+                network,
+                variant,
+                str(len(row["seeds"])),
+                text_of(row["psnr_db"], ".2f"),
+                text_of(row["ssim"], ".4f"),
+            ]
+            cells += [text_of(row["rmse_hu"], ".1f"), text_of(row["ring_rmse_hu"], ".1f")]
             if gain:
-                cells += [_text(gain["psnr_db"], "+.2f"), _text(gain["ssim"], "+.4f"), f"{gain['better']}/{gain['of']}"]
+                cells += [
+                    text_of(gain["psnr_db"], "+.2f"),
+                    text_of(gain["ssim"], "+.4f"),
+                    f"{gain['better']}/{gain['of']}",
+                ]
             else:
                 cells += ["", "", ""]
             lines.append("| " + " | ".join([*cells, said]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _spread(values: Sequence[float | None]) -> list[float | None]:
+def spread_of(values: Sequence[float | None]) -> list[float | None]:
+    """Mean and standard deviation over seeds; None where there is none."""
     known = [value for value in values if value is not None]
     if not known:
         return [None, None]
@@ -172,7 +188,8 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _text(pair: Sequence[float | None], form: str) -> str:
+def text_of(pair: Sequence[float | None], form: str) -> str:
+    """A mean and its spread for a table."""
     mean, spread = pair
     if mean is None:
         return "-"

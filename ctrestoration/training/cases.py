@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ctrestoration.acquisition import Acquisition
 from ctrestoration.anatomy.spine.result import SpineSegmentation
 from ctrestoration.errors import InputError
 from ctrestoration.implants import loosening
-from ctrestoration.implants.generator import Case, PlannedSpine, generate_case
+from ctrestoration.implants.generator import MIX, Case, PlannedSpine, generate_case
 from ctrestoration.io.pairs import Pair
 from ctrestoration.volume import AIR_HU, Grid, Volume
 
@@ -104,6 +105,20 @@ class Scan:
         shown = self.metal if masked else np.zeros_like(self.metal)
         return Scan(shown, replace(self.simulation, acquisition=acquisition))
 
+    def projected(self, preset: str) -> Scan:
+        """The scan as a clinical CT without raw data: metal found by threshold, the image forward projected.
+
+        Where no voxel is above the threshold the scan stays as it is.
+        """
+        from ctrestoration.anatomy.metal import segment_metal
+
+        image = self.simulation.acquisition.image
+        metal = segment_metal(image, min_volume_mm3=0.0, anywhere=True).mask
+        if not metal.any():
+            return self
+        acquisition = Acquisition.from_image(image, metal, preset=preset)
+        return Scan(acquisition.metal[0].astype(np.float32), replace(self.simulation, acquisition=acquisition))
+
 
 def phantom_patient(seed: int, size: int, pixel_mm: float) -> Patient:
     """A procedural phantom, centered on a lumbar level that the seed draws."""
@@ -143,7 +158,12 @@ def simulate_case(
 
 
 def scan_case(
-    patient: Patient, draw: np.random.Generator, preset: str, slices: int, clean: float = 0.0
+    patient: Patient,
+    draw: np.random.Generator,
+    preset: str,
+    slices: int,
+    clean: float = 0.0,
+    kinds: Sequence[str] = (),
 ) -> tuple[list[Scan], dict[str, Any]]:
     """Draw implants for a patient and scan some slices with them.
 
@@ -156,26 +176,29 @@ def scan_case(
         preset: scanner preset.
         slices: how many of the slices with metal are scanned.
         clean: share of the scans that are replaced by ones without artifact, half of them with a mask.
+        kinds: see `draw_case`.
 
     Returns:
         The scans, and the case as JSON types: what was drawn, with the patient, the slices and the noise seed.
     """
-    volume, metals, case = implanted(patient, draw)
+    volume, metals, case = implanted(patient, draw, kinds)
     with_metal = slices_with_metal(volume, metals)
     chosen = [int(z) for z in np.sort(draw.choice(with_metal, size=min(slices, with_metal.size), replace=False))]
     seed = int(draw.integers(2**31))
     scans = [scan_slice(volume, metals, z, preset, seed + number) for number, z in enumerate(chosen)]
     facts = {"patient": patient.name, "slices": chosen, "noise_seed": seed, **case.description}
     if clean > 0:
-        kinds = [_clean_kind(draw, clean) for _ in scans]
-        facts["without_artifact"] = [kind is not None for kind in kinds]
-        scans = [scan if kind is None else scan.without_artifact(kind) for scan, kind in zip(scans, kinds, strict=True)]
+        masked = [_clean_kind(draw, clean) for _ in scans]
+        facts["without_artifact"] = [kind is not None for kind in masked]
+        scans = [
+            scan if kind is None else scan.without_artifact(kind) for scan, kind in zip(scans, masked, strict=True)
+        ]
     return scans, facts
 
 
-def implanted(patient: Patient, draw: np.random.Generator) -> tuple[Volume, Fractions, Case]:
+def implanted(patient: Patient, draw: np.random.Generator, kinds: Sequence[str] = ()) -> tuple[Volume, Fractions, Case]:
     """A patient with drawn implants: the volume with polymers in place, the fractions of every metal, the case."""
-    case = draw_case(patient, draw)
+    case = draw_case(patient, draw, kinds)
     metals, polymers = _by_kind(case.implants)
     return _with_polymers(_loosened(patient.volume, case), polymers), metals, case
 
@@ -201,8 +224,13 @@ def scan_slice(volume: Volume, metals: Fractions, z: int, preset: str, seed: int
     return Scan(np.minimum(_total(here, slab.grid)[0], 1.0).astype(np.float32), simulation)
 
 
-def draw_case(patient: Patient, draw: np.random.Generator) -> Case:
+def draw_case(patient: Patient, draw: np.random.Generator, kinds: Sequence[str] = ()) -> Case:
     """Metal as `generate_case` mixes it, that reaches at least one slice.
+
+    Args:
+        patient: into whom.
+        draw: everything random about it.
+        kinds: only these keys of `implants.generator.MIX`, in their proportion; empty: all.
 
     Where nothing metallic lies in the volume (a tiny clip between two slices, bone cement alone), a case of the same
     kind is drawn again, so that the mix stays as it is. The description's seed and kind repeat the case.
@@ -211,6 +239,9 @@ def draw_case(patient: Patient, draw: np.random.Generator) -> Case:
         InputError: 50 draws found no metal in the volume.
     """
     kind: str | None = None
+    if kinds:
+        shares = np.array([MIX[name] for name in kinds])
+        kind = str(draw.choice(list(kinds), p=shares / shares.sum()))
     for _ in range(_TRIES):
         case = generate_case(patient.volume, int(draw.integers(2**31)), spine=patient.spine, kind=kind)
         grid = patient.volume.grid

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from ctrestoration.jobs.locks import FileLock
 from ctrestoration.jobs.rundir import read_json
 from ctrestoration.training.cases import Patient, phantom_patient, short_digest, simulate_case, volume_patient
 from ctrestoration.training.keys import derive, generator
+from ctrestoration.training.processes import in_processes
 
 
 @dataclass(frozen=True)
@@ -154,9 +153,13 @@ def build_dataset(folder: Path, settings: BuildSettings, workers: int = 1, contr
         sweep_temporaries(folder)
         tasks = plan_tasks(settings)
         missing = [task for task in tasks if finished_shard(folder / task.file) is None]
-        done = len(tasks) - len(missing)
-        for _ in _work(folder, settings, missing, workers, control.part(done / len(tasks), 1.0)):
-            pass
+        part = control.part((len(tasks) - len(missing)) / len(tasks), 1.0)
+        jobs = [(folder, settings, task) for task in missing]
+        if workers > 1:
+            for _ in in_processes(_shard, jobs, workers, part, f"Simulating {len(jobs)} shards"):
+                pass
+        for number, task in enumerate(missing if workers <= 1 else ()):
+            make_shard(folder, settings, task, part.part(number / len(missing), (number + 1) / len(missing)))
         splits = _describe(folder, settings, tasks)
         shape = (settings.size, settings.size)
         write_manifest(folder, splits, shape, settings.to_json(), settings.optional(), settings.lowest_hu)
@@ -199,25 +202,8 @@ def make_shard(folder: Path, settings: BuildSettings, task: Task, control: Contr
     return task.file
 
 
-def _work(
-    folder: Path, settings: BuildSettings, tasks: Sequence[Task], workers: int, control: Control
-) -> Iterator[str]:
-    if workers <= 1:
-        for number, task in enumerate(tasks):
-            part = control.part(number / len(tasks), (number + 1) / len(tasks))
-            yield make_shard(folder, settings, task, part)
-        return
-    # "spawn": forked copies of a process with numba threads can hang.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(tasks) or 1), mp_context=context) as pool:
-        futures = [pool.submit(make_shard, folder, settings, task) for task in tasks]
-        try:
-            for number, future in enumerate(futures):
-                control.report(number / len(futures), f"Simulating {len(futures)} shards")
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+def _shard(job: tuple[Path, BuildSettings, Task]) -> str:
+    return make_shard(*job)
 
 
 def _patient(settings: BuildSettings, number: int) -> Patient:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
 
 
+CORRECTED = ("input", "nmar", "li", "prior", "guided")
+"""The uncorrected image, and what corrections made of it: all are the target where there is no artifact."""
+
+
 class StageConfig(Strict):
     """One stage of a recipe."""
 
@@ -71,13 +75,13 @@ class ImageConfig(Strict):
     window: tuple[float, float] = Field(
         default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR."
     )
-    inputs: tuple[Literal["input", "nmar", "li", "metal"], ...] = Field(
+    inputs: tuple[Literal["input", "nmar", "li", "prior", "guided", "metal"], ...] = Field(
         default=("input",),
         min_length=1,
         description="What the network sees, one channel each: the uncorrected image, the same slice corrected by NMAR "
-        "or LI, the metal mask.",
+        "or LI, the metal mask; prior and guided are those of `networks.guided`, whose second half is trained so.",
     )
-    added_to: Literal["input", "nmar", "li"] = Field(
+    added_to: Literal["input", "nmar", "li", "prior", "guided"] = Field(
         default="input", description="The image to which the network's output is added (residual)."
     )
 
@@ -139,7 +143,7 @@ class ImageMethod:
         """
         output = self.restore(batch, parts)
         outside = outside_metal(batch)
-        clean = dict.fromkeys(("input", "nmar", "li"), batch["target"])
+        clean = dict.fromkeys(CORRECTED, batch["target"])
         left = self.restore({**batch, **clean, "metal": torch.zeros_like(outside)}, parts)
         return {
             "psnr_db": psnr(output, batch["target"], outside, self.settings.window),
@@ -182,7 +186,7 @@ def refuse_missing(inputs: Sequence[str], source: Any, place: str) -> None:
         InputError: something is missing.
     """
     held = None if source is None else images_of(source)
-    missing = [name for name in inputs if name in ("nmar", "li") and held is not None and name not in held]
+    missing = [name for name in inputs if name in CORRECTED[1:] and held is not None and name not in held]
     if missing:
         names = ",".join(missing)
         raise InputError(

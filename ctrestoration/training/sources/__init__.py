@@ -62,8 +62,9 @@ def images_of(config: Any) -> set[str] | None:
 
 
 def is_fixed(config: Any) -> bool:
-    """Whether a sample is the same in every epoch; a settings class says so by `FIXED = True`."""
-    return bool(getattr(config, "FIXED", False))
+    """Whether a sample is the same in every epoch; a settings class says so by a method `fixed() -> bool`."""
+    known = getattr(config, "fixed", None)
+    return known is not None and bool(known())
 
 
 @cache

@@ -11,6 +11,7 @@ from ctrestoration.io.pairs import DamagedPairError, PairReader, read_manifest, 
 from ctrestoration.training.config import DataPath, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import DamagedSampleError, Sample
+from ctrestoration.training.sources._augment import crop, mirror
 
 
 class Config(Strict):
@@ -52,9 +53,9 @@ class StoredPairs:
         sample = {name: array[None].astype(np.float32) for name, array in arrays.items()}
         draw = key.generator("augment")
         if self.settings.crop is not None:
-            sample = _crop(sample, self.settings.crop, draw)
+            sample = crop(sample, self.settings.crop, draw)
         if self.settings.flip and key.stage != "validation" and draw.random() < 0.5:
-            sample = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
+            sample = mirror(sample)
         return sample
 
     def describe(self) -> dict[str, Any]:
@@ -64,11 +65,3 @@ class StoredPairs:
     def fingerprint(self) -> str:
         """See `Source.fingerprint`."""
         return self._reader.fingerprint
-
-
-def _crop(sample: Sample, size: int, draw: np.random.Generator) -> Sample:
-    rows, columns = next(iter(sample.values())).shape[1:]
-    if size > min(rows, columns):
-        raise DamagedSampleError(f"A crop of {size} pixels does not fit into slices of {rows}x{columns}.")
-    row, column = int(draw.integers(rows - size + 1)), int(draw.integers(columns - size + 1))
-    return {name: array[:, row : row + size, column : column + size].copy() for name, array in sample.items()}

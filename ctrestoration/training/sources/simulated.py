@@ -15,6 +15,13 @@ from ctrestoration.training.config import DataPath, PositiveInt, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample
 
+PLACEMENTS: dict[str, tuple[str, ...]] = {
+    "mixed": (),
+    "realistic": ("spine", "realistic"),
+    "random": ("implants-anywhere", "shapes"),
+}
+"""Kinds of cases of each placement, see `cases.draw_case`."""
+
 
 class PatientsConfig(Strict):
     """Whom implants are put into, and how they are scanned."""
@@ -46,6 +53,15 @@ class Config(PatientsConfig):
         le=1,
         description="Share of samples without artifact, half of them with a mask, so that a metal-free image stays as "
         "it is. Never in validation data.",
+    )
+    placement: Literal["mixed", "realistic", "random"] = Field(
+        default="mixed",
+        description="Which metal: planned screws and other implants where they belong (realistic), implants and shapes "
+        "in any pose (random), or both as `implants.generator` mixes them.",
+    )
+    projected: bool = Field(
+        default=False,
+        description="Scans as clinical CT without raw data: metal by threshold, sinograms forward projected.",
     )
 
     def images(self) -> set[str]:
@@ -118,5 +134,6 @@ class Simulated(Patients):
         draw = key.generator("case")
         patient = self.drawn(draw)
         clean = 0.0 if key.stage == "validation" else self.settings.clean
-        (scan,), _ = scan_case(patient, draw, self.settings.preset, 1, clean)
-        return scan
+        (scan,), _ = scan_case(patient, draw, self.settings.preset, 1, clean, PLACEMENTS[self.settings.placement])
+        # A scan without metal has nothing to be found.
+        return scan.projected(self.settings.preset) if self.settings.projected and scan.metal.any() else scan

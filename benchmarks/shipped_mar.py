@@ -1,0 +1,305 @@
+"""How the shipped weights against metal artifacts were made, and how they do on patients they never saw.
+
+    python benchmarks/shipped_mar.py data DATA --out WORK     simulate the scans (half an hour on 2 cores, 6 GB)
+    python benchmarks/shipped_mar.py train --out WORK         train U-Net and guided network
+    python benchmarks/shipped_mar.py test DATA --out WORK [--methods nmar,FILE,...] [--json]
+
+DATA is a folder with the CC BY volumes tcga_ov_abdomen, crlm_1004_abd and lidc_0314_chest_crop (.nii.gz). The first two
+thirds of each (from its caudal end) are trained on, the last third is tested on, never the other way round; phantoms
+are told apart by their seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ctrestoration.control import Control
+from ctrestoration.errors import CTRestorationError
+from ctrestoration.training.cases import Scan
+from ctrestoration.training.sources import Sample, scans
+from ctrestoration.volume import Grid, Volume
+
+VOLUMES = ("tcga_ov_abdomen", "crlm_1004_abd", "lidc_0314_chest_crop")
+SIZE, PIXEL_MM = 416, 1.0
+TRAIN_PHANTOMS, VALIDATION_PHANTOMS, TEST_PHANTOMS = (0, 8), (100, 2), (200, 6)
+"""First seed and number."""
+
+STORES: dict[str, dict[str, Any]] = {
+    "train-benchmark": {"preset": "syndeeplesion-640", "count": 600},
+    "train-clinical": {"preset": "clinical", "count": 200, "projected": True},
+    "validation": {"preset": "syndeeplesion-640", "count": 24},
+}
+
+RING_PIXELS = 10
+COLUMNS = {
+    "dB truth": "psnr_db_truth", "dB clean": "psnr_db_reference", "ring HU": "ring_rmse_hu", "body HU": "body_rmse_hu",
+    "change HU": "clean_change_hu", "gain dB": "gain_over_nmar_db", "+- sd": "gain_sd_db", "wins": "better_than_nmar",
+}  # fmt: skip
+CROP = 128
+WIDTHS = [16, 32, 64, 128, 128]
+PRIOR: dict[str, Any] = {
+    "method": {
+        "name": "uc",
+        "network": {"name": "unet", "widths": WIDTHS},
+        "inputs": ["input", "nmar", "metal"],
+        "added_to": "nmar",
+        "stages": {"warm": {"epochs": 4, "hand_on": "last"}, "main": {"epochs": 56}},
+    }
+}
+REFINE: dict[str, Any] = {
+    "method": {
+        "name": "supervised",
+        "network": {"name": "unet", "widths": WIDTHS},
+        "inputs": ["input", "prior", "guided", "metal"],
+        "added_to": "guided",
+        "loss": "rmse",
+        "stages": {"main": {"epochs": 40}},
+    }
+}
+
+
+def split_volumes(data: Path, out: Path) -> tuple[list[Path], list[Path]]:
+    """Cut every volume into its first two thirds, in slabs, and its last third; returns both lists of files.
+
+    Slabs count as patients when implants are drawn: long volumes would be drawn as rarely as short ones otherwise.
+    """
+    from ctrestoration.io.images import read_volume, write_volume
+    from ctrestoration.volume import Volume
+
+    out.mkdir(parents=True, exist_ok=True)
+    train, test = [], []
+    for name in VOLUMES:
+        volume = read_volume(data / f"{name}.nii.gz").axial()
+        depth = volume.grid.shape[0]
+        last = depth * 2 // 3
+        slabs = max(1, last // 35)
+        edges = [last * number // slabs for number in range(slabs + 1)]
+        spans = [(f"train{number}", edges[number], edges[number + 1]) for number in range(slabs)]
+        for part, first, end in [*spans, ("test", last, depth)]:
+            path = out / f"{name}_{part}.nrrd"
+            if not path.is_file():
+                grid = volume.grid.crop((first, 0, 0), (end, *volume.grid.shape[1:]))
+                write_volume(Volume(volume.array[first:end], grid, name), path, whole_hu=True)
+            (test if part == "test" else train).append(path)
+    return train, test
+
+
+def build(data: Path, out: Path, workers: int) -> None:
+    """Simulate every store."""
+    from ctrestoration.cli.terminal import terminal_control
+    from ctrestoration.training.scan_store import build_scans
+
+    train, _ = split_volumes(data, out / "volumes")
+    for name, settings in STORES.items():
+        validation = name == "validation"
+        first, phantoms = VALIDATION_PHANTOMS if validation else TRAIN_PHANTOMS
+        config = scans.Config(
+            name="scans", first_seed=first, phantoms=phantoms, volumes=() if validation else tuple(train), size=SIZE,
+            pixel_mm=PIXEL_MM, corrected=("nmar",), **settings,
+        )  # fmt: skip
+        build_scans(out / name, config, 0, "validation" if validation else "main", terminal_control(), workers)
+
+
+def train(out: Path) -> None:
+    """Train the U-Net, derive the guided images with it, train the second half; all of it goes on where it stopped."""
+    from ctrestoration.cli.terminal import terminal_control
+
+    control = terminal_control()
+    _train(out / "prior", PRIOR, ("train-benchmark", "train-clinical"), control)
+    for name in STORES:
+        _derive(out, name, control)
+    _train(out / "refine", REFINE, ("guided-train-benchmark", "guided-train-clinical"), control)
+
+
+def _train(folder: Path, settings: dict[str, Any], stores: tuple[str, ...], control: Control) -> None:
+    from ctrestoration.studies.running import train_all
+    from ctrestoration.training.runfile import RunConfig
+
+    first, *more = (f"../{name}" for name in stores)
+    validation = "../guided-validation" if first.startswith("../guided") else "../validation"
+    data = {"name": "stored_scans", "folder": first, "more": more, "crop": CROP, "augment": True}
+    config = RunConfig.model_validate(
+        {
+            "schema_version": 1,
+            "name": f"mar-{folder.name}",
+            "seed": 0,
+            "method": settings["method"],
+            "data": {
+                "train": data,
+                "validation": {"name": "stored_scans", "folder": validation},
+                "batch_size": 8,
+                "workers": 1,
+            },
+            "optim": {"lr": 1e-3},
+            "ema": {"decay": 0.995},
+            "validation": {"every_epochs": 10},
+            "hardware": {"device": "auto", "threads": 2, "channels_last": True},
+        }
+    )
+    failed = train_all({folder: config}, 1, control)
+    if failed:
+        raise CTRestorationError(f"{folder}: {failed[folder]}")
+
+
+def _derive(out: Path, name: str, control: Control) -> None:
+    """Prior and guided image of every scan of a store."""
+    import torch
+
+    from ctrestoration.models.weights import load_network
+    from ctrestoration.networks._images import HU_SCALE, network_inputs
+    from ctrestoration.networks.guided import PRIOR_INPUTS
+    from ctrestoration.training.scan_store import derive_images, read_manifest
+
+    weights = out / "prior" / "weights" / "g.safetensors"
+    network, about = load_network(weights)
+    settings = scans.Config.model_validate(read_manifest(out / name)["settings"])
+
+    def make(sample: Sample) -> Sample:
+        batch = {key: torch.from_numpy(sample[key])[None] for key in PRIOR_INPUTS}
+        with torch.inference_mode():
+            prior = (batch["nmar"] + HU_SCALE * network(network_inputs(batch, PRIOR_INPUTS)))[0].numpy()
+        return {"prior": prior, "guided": _guided(sample, prior[0], settings)[None]}
+
+    derive_images(out / name, out / f"guided-{name}", make, {"prior": about["name"], "step": about["step"]}, control)
+
+
+def _guided(sample: Sample, prior: NDArray[np.float32], settings: scans.Config) -> NDArray[np.float32]:
+    """The image of the sinogram completed with a prior: as `correct.guided`, from a stored scan."""
+    from ctrestoration.acquisition import Acquisition
+    from ctrestoration.correct.completion import SliceData, completed_change
+    from ctrestoration.correct.guided import completed_with
+    from ctrestoration.physics.presets import scanner_preset
+    from ctrestoration.physics.projector import Projector
+    from ctrestoration.simulate.from_image import MU_WATER
+
+    image = sample["input"][0]
+    trace = sample["kept"] < 0.5
+    if not trace.any():
+        return image
+    scanner = scanner_preset(settings.preset)
+    grid = scanner.image_grid(image.shape, (settings.pixel_mm, settings.pixel_mm))
+    geometry = scanner.geometry(grid)
+    volume = Volume(image[None], Grid.from_parts((1, *image.shape), (settings.pixel_mm, settings.pixel_mm, 1.0)))
+    metal = sample["metal"] >= 0.5
+    scan = Acquisition(volume, sample["sinogram"], trace, metal, geometry, grid, MU_WATER, scanner.fbp_mode)
+    data = SliceData(scan, 0, Projector(geometry, grid))
+    return image + completed_change(data, completed_with(data, prior))
+
+
+def test(data: Path, out: Path, names: list[str], count: int) -> dict[str, Any]:
+    """Every method on scans of patients that were never trained on, by scanner and kind of patient."""
+    from ctrestoration.cli.terminal import terminal_control
+    from ctrestoration.registry import get
+    from ctrestoration.training.keys import Key
+
+    methods = {name: get("mar", name) for name in names}
+    _, volumes = split_volumes(data, out / "volumes")
+    first, phantoms = TEST_PHANTOMS
+    results: dict[str, Any] = {}
+    for preset, projected in (("syndeeplesion-640", False), ("clinical", True)):
+        for kind, patients in (("phantoms", {"phantoms": phantoms}), ("real", {"phantoms": 0, "volumes": volumes})):
+            source = scans.Config(
+                name="scans", first_seed=first, count=count, size=SIZE, pixel_mm=PIXEL_MM, preset=preset,
+                projected=projected, **patients,
+            ).create()  # fmt: skip
+            rows: dict[str, list[dict[str, float | None]]] = {name: [] for name in ("input", *methods)}
+            for index in terminal_control().track(range(count), f"Testing on {kind}, {preset}"):
+                scan = source.scan(Key(1, "validation", 0, index))
+                for name, method in (("input", None), *methods.items()):
+                    rows[name].append(_scores(scan, method))
+            results[f"{kind}, {preset}"] = {name: _summary(some, rows["nmar"]) for name, some in rows.items()}
+    return {"scans_each": count, "seed": 1, "results": results}
+
+
+def _scores(scan: Scan, method: Any) -> dict[str, float | None]:
+    """PSNR in [0, 0.5] 1/cm outside metal, error near it, and what the method does to the scan without metal."""
+    from ctrestoration.evaluate.benchmark_scores import benchmark_scores
+    from ctrestoration.evaluate.masks import body_mask, metal_ring
+    from ctrestoration.io.syndeeplesion import MU_WATER_PER_CM
+
+    simulation = scan.simulation
+    acquisition, reference = simulation.acquisition, simulation.reference.array[0]
+    metal = acquisition.metal[0]
+    # True metal may reach farther than what a threshold finds: neither can be scored.
+    hidden = metal | (simulation.truth.array[0] > 3000.0)
+    image = (acquisition if method is None else method.restore(acquisition)).image.array[0]
+    error = image.astype(np.float64) - reference
+    ring = metal_ring(metal[None], RING_PIXELS)[0] & ~hidden
+    body = body_mask(reference[None])[0] & ~hidden
+
+    def psnr(against: NDArray[np.float32]) -> float | None:
+        pictures = [(one.astype(np.float64) / 1000.0 + 1.0) * MU_WATER_PER_CM for one in (image, against)]
+        found: float | None = benchmark_scores(*pictures, hidden)["psnr_db"]
+        return found
+
+    clean = scan.without_artifact(masked=True).simulation.acquisition
+    left = (clean if method is None else method.restore(clean)).image.array[0]
+    changed = (left.astype(np.float64) - clean.image.array[0])[body]
+    return {
+        "psnr_db_truth": psnr(simulation.truth.array[0]),
+        "psnr_db_reference": psnr(reference),
+        "ring_rmse_hu": _root(error[ring]) if ring.any() else None,
+        "body_rmse_hu": _root(error[body]),
+        "clean_change_hu": _root(changed),
+    }
+
+
+def _root(error: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(error**2)))
+
+
+def _summary(rows: list[dict[str, float | None]], beside: list[dict[str, float | None]]) -> dict[str, Any]:
+    means = {
+        key: float(np.mean([row[key] for row in rows if row[key] is not None]))  # type: ignore[misc]
+        for key in rows[0]
+    }
+    gains = [row["psnr_db_truth"] - other["psnr_db_truth"] for row, other in zip(rows, beside, strict=True)]  # type: ignore[operator]
+    spread = float(np.std(gains, ddof=1)) if len(gains) > 1 else None
+    return {**means, "gain_over_nmar_db": float(np.mean(gains)), "gain_sd_db": spread,
+            "better_than_nmar": int(sum(gain > 0 for gain in gains))}  # fmt: skip
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = []
+    for group, methods in result["results"].items():
+        lines += [f"{group}, {result['scans_each']} scans", f"{'method':<28}" + "".join(f"{c:>12}" for c in COLUMNS)]
+        for name, found in methods.items():
+            values = "".join(f"{found[key]:>12.2f}" for key in COLUMNS.values())
+            lines.append(f"{Path(name).stem:<28}{values}")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run one of the steps."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("step", choices=("data", "train", "test"))
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--methods", default="li,nmar,bhc", help="comma-separated, weights files by path")
+    parser.add_argument("--count", type=int, default=12, help="scans of each scanner and kind of patient")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        if arguments.step == "data":
+            build(arguments.data, arguments.out, arguments.workers)
+        elif arguments.step == "train":
+            train(arguments.out)
+        else:
+            result = test(arguments.data, arguments.out, arguments.methods.split(","), arguments.count)
+            print(json.dumps(result, indent=2) if arguments.json else _table(result))
+    except CTRestorationError as error:
+        print(f"shipped_mar: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""`ctrestoration reproduce placement`: realistic against random placement of implants in the training data."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ctrestoration.cli.study import add_scale_and_folder, add_selection, conclude, names, worker_count
+from ctrestoration.cli.terminal import terminal_control
+
+if TYPE_CHECKING:
+    from ctrestoration.control import Control
+    from ctrestoration.studies.placement import Run, Scale
+
+COMMAND = "reproduce placement"
+HELP = "train on realistic, random and mixed placement of implants and test on both; a killed study goes on"
+EXAMPLE = "ctrestoration reproduce placement --scale tiny --out study-placement"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of this command."""
+    add_scale_and_folder(parser, "tiny: minutes on 2 cores; small: half an hour; paper: a day on a GPU")
+    add_selection(parser, "realistic,random", "table")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Simulate, train, test, and write results.json and results.md."""
+    from ctrestoration.cli.train import require_torch
+    from ctrestoration.studies.placement import SCALES, build_data, plan, run_file
+    from ctrestoration.studies.running import claim, train_all
+
+    require_torch()
+    scale, out = SCALES[arguments.scale], arguments.out.expanduser().resolve()
+    runs = plan(scale, names(arguments.variants), arguments.seeds)
+    workers = worker_count(arguments)
+    claim(out, "placement", arguments.scale)
+    control = terminal_control()
+    build_data(scale, out / "data", workers, control.part(0.0, 0.3))
+    files = {out / "runs" / one.name: run_file(scale, one) for one in runs}
+    failed = train_all(files, workers, control.part(0.3, 0.95))
+    result, table = _results(out, arguments.scale, scale, control.part(0.95, 1.0))
+    return conclude(arguments, out, result, table, failed, len(runs))
+
+
+def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:
+    """Scores of every finished run of the study, this command's or an earlier one's; those known are not made again."""
+    from ctrestoration._version import __version__
+    from ctrestoration.jobs.durable import replace_json, replace_text
+    from ctrestoration.jobs.rundir import read_json
+    from ctrestoration.studies.placement import TESTED_ON, TRAINED_ON, Run, markdown, summarize
+    from ctrestoration.studies.running import is_done
+    from ctrestoration.studies.uc_results import score_run
+
+    scores: dict[Run, Any] = {}
+    done = [folder for folder in sorted((out / "runs").glob("*-*")) if is_done(folder)]
+    for folder in control.track(done, "Testing"):
+        placement, _, seed = folder.name.partition("-")
+        if placement not in TRAINED_ON or not seed.isdigit():
+            continue
+        known = read_json(folder / "test.json")
+        if known is None:
+            known = {test: score_run(folder, out / "data" / f"test-{test}", control) for test in TESTED_ON}
+            replace_json(folder / "test.json", known)
+        scores[Run(placement, int(seed))] = known
+    table = summarize(scores)
+    train, _, test = scale.scans
+    facts = [
+        f"{train} training and {test} test scans of each kind, {scale.size}x{scale.size} pixels of {scale.pixel_mm:g} "
+        f"mm, preset {scale.preset}, procedural phantoms; a U-Net {list(scale.widths)} that sees the uncorrected image "
+        f"alone; {len(scores)} trainings; ctrestoration {__version__}.",
+    ]
+    result = {"study": "placement", "scale": name, "facts": facts, "tests": table}
+    text = markdown(name, table, facts)
+    replace_json(out / "results.json", result)
+    replace_text(out / "results.md", text)
+    return result, text

@@ -1,0 +1,44 @@
+"""Random crops, mirror images and quarter turns of samples."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ctrestoration.training.sources import DamagedSampleError, Sample
+
+BODY_HU = -300.0
+"""Above: the patient."""
+
+
+def crop(sample: Sample, size: int, draw: np.random.Generator, in_body: bool = False) -> Sample:
+    """A random square of `size` pixels out of every array.
+
+    Args:
+        sample: arrays of one size.
+        size: rows and columns.
+        draw: says where.
+        in_body: around a point of the patient, as far as the edge allows, rather than anywhere.
+
+    Raises:
+        DamagedSampleError: it does not fit.
+    """
+    rows, columns = next(iter(sample.values())).shape[-2:]
+    if size > min(rows, columns):
+        raise DamagedSampleError(f"A crop of {size} pixels does not fit into slices of {rows}x{columns}.")
+    if in_body:
+        points = np.argwhere(sample["target"][0] > BODY_HU)
+        middle = points[int(draw.integers(len(points)))] if len(points) else np.array([rows, columns]) // 2
+        row, column = (int(x) for x in np.clip(middle - size // 2, 0, [rows - size, columns - size]))
+    else:
+        row, column = int(draw.integers(rows - size + 1)), int(draw.integers(columns - size + 1))
+    return {name: array[..., row : row + size, column : column + size].copy() for name, array in sample.items()}
+
+
+def mirror(sample: Sample) -> Sample:
+    """Left becomes right."""
+    return {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
+
+
+def turn(sample: Sample, quarters: int) -> Sample:
+    """Turned by so many quarters."""
+    return {name: np.ascontiguousarray(np.rot90(array, quarters, (-2, -1))) for name, array in sample.items()}
