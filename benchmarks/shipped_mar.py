@@ -24,7 +24,7 @@ from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
 from ctrestoration.training.cases import Scan
 from ctrestoration.training.sources import Sample, scans
-from ctrestoration.volume import Grid, Volume
+from ctrestoration.volume import AIR_HU, Grid, Volume
 
 VOLUMES = ("tcga_ov_abdomen", "crlm_1004_abd", "lidc_0314_chest_crop")
 SIZE, PIXEL_MM = 416, 1.0
@@ -50,7 +50,7 @@ PRIOR: dict[str, Any] = {
         "network": {"name": "unet", "widths": WIDTHS},
         "inputs": ["input", "nmar", "metal"],
         "added_to": "nmar",
-        "stages": {"warm": {"epochs": 4, "hand_on": "last"}, "main": {"epochs": 56}},
+        "stages": {"warm": {"epochs": 4, "hand_on": "last"}, "main": {"epochs": 40}},
     }
 }
 REFINE: dict[str, Any] = {
@@ -124,7 +124,7 @@ def _train(folder: Path, settings: dict[str, Any], stores: tuple[str, ...], cont
 
     first, *more = (f"../{name}" for name in stores)
     validation = "../guided-validation" if first.startswith("../guided") else "../validation"
-    data = {"name": "stored_scans", "folder": first, "more": more, "crop": CROP, "augment": True}
+    data = {"name": "stored_scans", "folder": first, "more": more, "crop": CROP, "augment": True, "keep": True}
     config = RunConfig.model_validate(
         {
             "schema_version": 1,
@@ -135,7 +135,6 @@ def _train(folder: Path, settings: dict[str, Any], stores: tuple[str, ...], cont
                 "train": data,
                 "validation": {"name": "stored_scans", "folder": validation},
                 "batch_size": 8,
-                "workers": 1,
             },
             "optim": {"lr": 1e-3},
             "ema": {"decay": 0.995},
@@ -190,7 +189,10 @@ def _guided(sample: Sample, prior: NDArray[np.float32], settings: scans.Config) 
     metal = sample["metal"] >= 0.5
     scan = Acquisition(volume, sample["sinogram"], trace, metal, geometry, grid, MU_WATER, scanner.fbp_mode)
     data = SliceData(scan, 0, Projector(geometry, grid))
-    return image + completed_change(data, completed_with(data, prior))
+    if not settings.projected:
+        # Stored images end at -1024 HU: the artifacts in air that a completion takes away are in the data alone.
+        image = data.reconstruct(data.sinogram) * np.float32(1000.0 / MU_WATER) - np.float32(1000.0)
+    return np.maximum(image + completed_change(data, completed_with(data, prior)), np.float32(AIR_HU))
 
 
 def test(data: Path, out: Path, names: list[str], count: int) -> dict[str, Any]:

@@ -54,6 +54,22 @@ def test_interpolating_methods_gain_over_the_uncorrected_image(name, gain_db, si
     assert after["rmse_hu"] < before["rmse_hu"]
 
 
+def test_metal_at_the_skin_does_not_spoil_the_image() -> None:
+    """Rays along the skin meet hardly any tissue: a quotient by the prior of the bare air has no bounds."""
+    y, x = np.mgrid[-60:60, -60:60]
+    hu = np.full((1, 120, 120), -1000, dtype=np.float32)
+    hu[:, (np.abs(x) < 40) & (np.abs(y) < 40)] = 40  # straight edges, as where a field of view ends
+    metal = ((np.abs(x - 40) < 5) & (np.abs(y) < 5)).astype(np.float32)[None]
+    volume = Volume(hu, Grid.from_parts(hu.shape, (3.0, 3.0, 3.0)), "cut off")
+    simulation = simulate_metal(volume, {"titanium": metal}, seed=5)
+    scan, inside = simulation.acquisition, (np.abs(x) < 38) & (np.abs(y) < 38) & ~simulation.acquisition.metal[0]
+
+    def error(image: np.ndarray) -> float:
+        return float(np.sqrt(np.mean((image[0] - simulation.reference.array[0])[inside] ** 2)))
+
+    assert error(registry.get("mar", "nmar").restore(scan).image.array) < error(scan.image.array)
+
+
 def test_synthesized_voxels_lie_around_the_metal(simulation) -> None:
     restored = registry.get("mar", "nmar").restore(simulation.acquisition)
     assert restored.synthesized[0].any()

@@ -24,7 +24,7 @@ from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.evaluate.task_scores import rank_correlation  # noqa: E402
 from ctrestoration.studies import running  # noqa: E402
 from ctrestoration.studies import task_adaptive as study  # noqa: E402
-from ctrestoration.studies.task_adaptive_tables import PUBLISHED, claims, markdown, summarize  # noqa: E402
+from ctrestoration.studies.task_adaptive_tables import PUBLISHED, claims, markdown, paired, summarize  # noqa: E402
 from ctrestoration.training.launch import create_run, open_run, train_here  # noqa: E402
 
 MICRO = replace(
@@ -137,3 +137,35 @@ def test_the_command_prints_both_tables_and_goes_on(
     assert main(["reproduce", "uc", *command[2:4], "--out", str(tmp_path / "study")]) == 2
     assert "task-adaptive at scale tiny" in capsys.readouterr().err
     assert main([*command, "--dataset", "lits", str(tmp_path)]) == 2
+
+
+def test_patients_are_compared_in_pairs_over_all_their_slices() -> None:
+    names = [f"patient-{number}" for number in range(8)]
+    base = {seed: {name: 0.1 * k for k, name in enumerate(names)} for seed in (0, 1)}
+    better = {seed: {name: value + 0.1 + 0.01 * seed for name, value in base[0].items()} for seed in (0, 1)}
+    mixed = {0: {name: value + (0.1 if k % 2 else -0.1) for k, (name, value) in enumerate(base[0].items())}}
+    table = paired({"base": base, "adaptive-0.1": better, "joint-0.1": mixed})
+    assert "difference" not in table["base"]
+    assert table["adaptive-0.1"]["difference"] == pytest.approx(0.105)
+    assert table["adaptive-0.1"]["better"] == 8
+    assert table["adaptive-0.1"]["p"] == pytest.approx(2 / 2**8), "all eight in one direction"
+    assert table["joint-0.1"]["better"] == 4
+    assert table["joint-0.1"]["p"] > 0.5
+    few = {"base": {0: {"a": 0.5}}, "fbp": {0: {"a": 0.4}}}
+    assert paired(few)["fbp"] == {
+        "mean": 0.4, "sd": None, "patients": 1, "difference": pytest.approx(-0.1), "better": 0, "p": None
+    }  # fmt: skip
+    text = markdown("tiny", {"rows": {}, "ranks": {}, "claims": {}, "volumes": table}, [])
+    assert "| Task-adaptive, alpha = 0.1 | 0.455" in text
+
+
+def test_the_volume_dice_counts_a_patient_once() -> None:
+    from ctrestoration.studies.task_adaptive_scores import TestSlices, volumes
+
+    labels = np.zeros((3, 4, 4), dtype=np.int64)
+    labels[0, :2], labels[1, :1], labels[2, 0, 0] = 1, 1, 2
+    found = labels.copy()
+    found[1] = 0
+    images = np.zeros(labels.shape, dtype=np.float32)
+    test = TestSlices(images, images, labels, ("a", "a", "b"), 2.0)
+    assert volumes(found, test) == {"a": pytest.approx(2 * 8 / (8 + 12)), "b": 1.0}

@@ -64,10 +64,12 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     test = TestSlices.read(out / "data")
     rows: dict[str, dict[int, tables.Row]] = {}
     lesions: dict[str, dict[int, Any]] = {}
+    volumes: dict[str, dict[int, dict[str, float]]] = {}
     for seed, some in _by_seed(out, scale).items():
         for row, found in _scored(out, seed, some, test, control).items():
             rows.setdefault(row, {})[seed] = found["row"]
             lesions.setdefault(row, {})[seed] = found["lesions"]
+            volumes.setdefault(row, {})[seed] = found["volumes"]
     order = ["low-dose", *("fbp", "nlm", "tv", "bm3d"), *scale.variants, "full-dose"]
     result = tables.summarize({row: rows[row] for row in order if row in rows})
     manifest = read_manifest(out / "data")
@@ -82,6 +84,7 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
         f"{_rule()}; best weights by validation.",
     ]
     result = {"study": "task-adaptive", "scale": name, "facts": facts, **result, "lesions": lesions}
+    result["volumes"] = tables.paired({row: volumes[row] for row in order if row in volumes})
     text = tables.markdown(name, result, facts)
     replace_json(out / "results.json", result)
     replace_text(out / "results.md", text)

@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.correct.completion import SliceData
-from ctrestoration.correct.interpolation import interpolate_trace
-from ctrestoration.correct.methods.nmar import PRIOR_FLOOR
+from ctrestoration.correct.methods.nmar import completed_by_quotient
 from ctrestoration.volume import AIR_HU
 
 FILL_PIXELS = 3.0
@@ -24,8 +23,7 @@ def completed_with(data: SliceData, prior_hu: NDArray[np.float32]) -> NDArray[np
     """
     tissue = filled_metal(np.maximum(prior_hu, AIR_HU), data.metal)
     mu = (np.float32(data.mu_water) * (1.0 + tissue / 1000.0)).astype(np.float32)
-    projected = np.maximum(data.projector.forward(mu), 0.0) + np.float32(PRIOR_FLOOR)
-    return interpolate_trace(data.sinogram / projected, data.trace) * projected
+    return completed_by_quotient(data, data.projector.forward(mu))
 
 
 def filled_metal(image: NDArray[np.float32], metal: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -23,6 +23,9 @@ _POLL_SECONDS = 0.5
 _IN_USE_SECONDS = 10.0
 """Between two attempts at a run whose trainer outlived a killed study."""
 
+_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "2000000000", "MALLOC_TOP_PAD_": "100000000"}
+"""glibc gives the memory of every large tensor back and asks for it again: 8 % of the time of a small network."""
+
 
 def claim(out: Path, study: str, scale: str) -> None:
     """Make a folder a study's own.
@@ -107,7 +110,7 @@ def train_all(runs: Mapping[Path, RunConfig], workers: int, control: Control) ->
 
 def _start(folder: Path, workers: int) -> subprocess.Popen[bytes]:
     threads = str(max(1, (os.cpu_count() or 1) // workers))
-    environment = {**os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
+    environment = {**_MALLOC, **os.environ, "OMP_NUM_THREADS": threads, "NUMBA_NUM_THREADS": threads}
     words = [sys.executable, "-m", "ctrestoration.training.launch", str(folder)]
     with RunDirectory(folder).log.open("ab") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then asks for clean stops by file.

@@ -78,10 +78,10 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             "residual", 20, 4, 1e-3, ("0.001", "0.01"),
         ),
         "small": Scale(
-            128, 2.5, 40, 20, 512,
-            {"name": "unet", "widths": [16, 32, 64, 128, 128]},
-            {"name": "unet", "widths": [24, 48, 96], "norm": "instance"},
-            "residual", 60, 8, 1e-3, ("0.0001", "0.0003", "0.001", "0.003", "0.01", "0.03"), device="auto",
+            96, 3.4, 28, 12, 256,
+            {"name": "unet", "widths": [16, 32, 64, 64]},
+            {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
+            "residual", 30, 4, 1e-3, ("0.0003", "0.001", "0.003", "0.01", "0.03"), device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, 1000,
@@ -179,7 +179,7 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
             "validation": {"every_epochs": scale.validate_every},
             "checkpoint": {"keep": 1, "save_every": 1000},
             # One thread, so that results do not depend on the machine's cores or on what runs beside it.
-            "hardware": {"device": scale.device, "threads": 1, "probe_steps": 3},
+            "hardware": {"device": scale.device, "threads": 1, "probe_steps": 3, "channels_last": True},
             "preview": {"every_epochs": 0},
         }
     )

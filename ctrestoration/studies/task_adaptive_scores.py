@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.control import Control
 from ctrestoration.evaluate.circle import circle_mask, circle_scores
-from ctrestoration.evaluate.task_scores import full_dose_drift, lesions_found, mean_dice
+from ctrestoration.evaluate.task_scores import full_dose_drift, lesions_found, mean_dice, volume_dice
 from ctrestoration.studies.task_adaptive_tables import Row
 
 if TYPE_CHECKING:
@@ -87,7 +87,8 @@ def score_images(images: Images, test: TestSlices, judges: Judges, images_too: b
         images_too: with PSNR and SSIM; they mean nothing for the full dose itself.
 
     Returns:
-        "row": scores of every slice; "lesions": those that the frozen segmenter found, see `lesion_counts`.
+        "row": scores of every slice; "lesions": those that the frozen segmenter found, see `lesion_counts`; "volumes":
+        its Dice over all slices of every patient at once, mean of the classes there are.
     """
     found, other = segment(judges.frozen, images), segment(judges.heldout, images)
     row: Row = {
@@ -98,7 +99,23 @@ def score_images(images: Images, test: TestSlices, judges: Judges, images_too: b
         scores = [circle_scores(a, b) for a, b in zip(images, test.full_dose, strict=True)]
         row["psnr_db"] = [float(one["psnr_db"] or "inf") for one in scores]
         row["ssim"] = [one["ssim"] for one in scores]
-    return {"row": row, "lesions": lesion_counts(found, test)}
+    return {"row": row, "lesions": lesion_counts(found, test), "volumes": volumes(found, test)}
+
+
+def volumes(segmented: NDArray[np.int64], test: TestSlices) -> dict[str, float]:
+    """Dice over all slices of each patient at once, mean of the classes that truth or segmentation have.
+
+    Args:
+        segmented: class numbers [slice, row, column].
+        test: the truth.
+    """
+    found = {}
+    for patient in sorted(set(test.patients)):
+        mine = np.array([name == patient for name in test.patients])
+        known = [one for one in volume_dice(segmented[mine], test.labels[mine], CLASSES) if one is not None]
+        if known:
+            found[patient] = float(np.mean(known))
+    return found
 
 
 def lesion_counts(segmented: NDArray[np.int64], test: TestSlices) -> dict[str, Any]:

@@ -70,6 +70,38 @@ def summarize(rows: Mapping[str, Mapping[int, Row]]) -> dict[str, Any]:
     return {"rows": table, "ranks": _ranks(table), "claims": claims(table)}
 
 
+def paired(volumes: Mapping[str, Mapping[int, Mapping[str, float]]], against: str = "base") -> dict[str, Any]:
+    """Volume Dice of every row beside that of the base network, patient by patient.
+
+    Args:
+        volumes: row -> seed -> patient -> Dice over all of the patient's slices.
+        against: the row that the others are compared with.
+
+    Returns:
+        JSON types: row -> {"mean", "sd" over the patients, "patients"}, beside `against` with {"difference", "better"
+        (patients), "p" (two-sided Wilcoxon signed-rank test over the patients, None where it cannot be made)}. The
+        value of a patient is the mean over the seeds.
+    """
+    from scipy.stats import wilcoxon
+
+    means: dict[str, dict[str, float]] = {}
+    for row, seeds in volumes.items():
+        names = sorted(set.intersection(*(set(one) for one in seeds.values())))
+        means[row] = {name: float(np.mean([one[name] for one in seeds.values()])) for name in names}
+    table: dict[str, Any] = {}
+    for row, mine in means.items():
+        values = list(mine.values())
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        table[row] = {"mean": float(np.mean(values)), "sd": spread, "patients": len(values)}
+        shared = [name for name in mine if name in means.get(against, {})]
+        if row == against or not shared:
+            continue
+        differences = np.array([mine[name] - means[against][name] for name in shared])
+        p = float(wilcoxon(differences).pvalue) if len(shared) > 4 and differences.any() else None
+        table[row] |= {"difference": float(differences.mean()), "better": int((differences > 0).sum()), "p": p}
+    return table
+
+
 def claims(table: Mapping[str, Any]) -> dict[str, Any]:
     """What the paper says in words, tested on our rows; a claim without its rows is missing.
 
@@ -136,6 +168,19 @@ def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
         extra = [_ours(scores.get(score), ".1f" if score == "drift_hu" else ".3f") for score in EXTRA]
         if any(cell != "-" for cell in extra):
             lines.append("| " + " | ".join([title(row), *extra]) + " |")
+    if result.get("volumes"):
+        lines += [
+            "",
+            "Dice of the frozen segmenter over all slices of a patient at once, mean over seeds; p: Wilcoxon's",
+        ]
+        lines += ["signed-rank test over patients, not corrected for the number of rows.", ""]
+        lines += ["| method | volume Dice | patients | beside base | patients better | p |", "|---" * 6 + "|"]
+        for row, found in result["volumes"].items():
+            spread = "" if found["sd"] is None else f" ± {found['sd']:.3f}"
+            beside = [f"{found['difference']:+.3f}", f"{found['better']}"] if "difference" in found else ["-", "-"]
+            p = "-" if found.get("p") is None else f"{found['p']:.3f}"
+            cells = [title(row), f"{found['mean']:.3f}{spread}", str(found["patients"]), *beside, p]
+            lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| order of the rows | Spearman's rank correlation with the paper | rows |", "|---|---|---|"]
     for score, rank in result["ranks"].items():
         rho = "-" if rank["rho"] is None else f"{rank['rho']:+.2f}"

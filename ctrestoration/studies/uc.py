@@ -101,12 +101,12 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             ),
         ),
         "small": Scale(
-            128, 2.5, "adn-256", (160, 24, 48), (8, 2, 4),
+            96, 3.4, "adn-256", (96, 12, 32), (8, 2, 4),
             _of(
-                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 45, lr=5e-4),
-                dicdnet=Network({"name": "dicdnet", "stages": 4, "blocks": 2}, 5, 25, lr=5e-4),
-                indudonet=Network({"name": "indudonet", "stages": 3, "blocks": 2}, 5, 15, 1, 5e-4),
-                mepnet=Network({"name": "mepnet", "stages": 3, "blocks": 2}, 5, 15, 1, 5e-4),
+                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 45, lr=1e-3),
+                dicdnet=Network({"name": "dicdnet", "stages": 3, "blocks": 1}, 4, 12, lr=1e-3, controls=("none",)),
+                indudonet=Network({"name": "indudonet", "stages": 2, "blocks": 1}, 3, 7, 1, 1e-3, ("none",)),
+                mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 3, 7, 1, 1e-3, ("none",)),
             ),
             device="auto",
         ),
@@ -200,7 +200,7 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
             "optim": {"lr": network.lr},
             "checkpoint": {"keep": 1, "save_every": 1000},
             # One thread, so that results do not depend on the machine's cores or on what runs beside it.
-            "hardware": {"device": scale.device, "threads": 1, "probe_steps": 3},
+            "hardware": {"device": scale.device, "threads": 1, "probe_steps": 3, "channels_last": True},
             "preview": {"every_epochs": 0},
         }
     )

@@ -13,8 +13,9 @@ from ctrestoration.correct.prior import tissue_prior
 from ctrestoration.registry import Task, register
 from ctrestoration.restoration import Restoration
 
-PRIOR_FLOOR = 1e-6
-"""Added to the prior's line integrals so that the quotient stays finite in air."""
+PRIOR_OFFSET = np.float32(0.3)
+"""Line integral, that of 1.5 cm of water, added to both sinograms before the division. Where a ray meets hardly any
+tissue the quotient would have no bounds: metal at the skin or at the edge of the field of view spoiled whole images."""
 
 
 class NormalizedMAR:
@@ -39,8 +40,14 @@ class NormalizedMAR:
         """The completed sinogram [view, bin] of one slice."""
         first = data.reconstruct(interpolate_trace(data.sinogram, data.trace))
         prior = tissue_prior(first, data.metal, data.mu_water)
-        projected = np.maximum(data.projector.forward(prior), 0.0) + np.float32(PRIOR_FLOOR)
-        return interpolate_trace(data.sinogram / projected, data.trace) * projected
+        return completed_by_quotient(data, data.projector.forward(prior))
+
+
+def completed_by_quotient(data: SliceData, prior: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The completed sinogram [view, bin]: interpolated after division by the line integrals of a prior [view, bin]."""
+    lifted = np.maximum(prior, 0.0) + PRIOR_OFFSET
+    quotient = (data.sinogram + PRIOR_OFFSET) / lifted
+    return (interpolate_trace(quotient, data.trace) * lifted - PRIOR_OFFSET).astype(np.float32)
 
 
 register(NormalizedMAR())

@@ -33,6 +33,10 @@ class Config(Strict):
         description="Mirror and turn by quarters at random: images only. Not applied to validation data.",
     )
 
+    keep: bool = Field(
+        default=False, description="Keep what was read in memory: some 4 MB for each scan of 416 x 416 images."
+    )
+
     def fixed(self) -> bool:
         """See `sources.is_fixed`."""
         return self.crop is None and not self.augment
@@ -75,6 +79,7 @@ class StoredScans:
         self._folders = (settings.folder, *settings.more)
         self._manifests: list[dict[str, Any]] = [read_manifest(folder) for folder in self._folders]
         self._images = {"input", "target", "metal"} | settings.images()
+        self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return sum(len(manifest["files"]) for manifest in self._manifests)
@@ -83,11 +88,16 @@ class StoredScans:
         """See `Source.sample`."""
         from ctrestoration.training.scan_store import read_scan
 
+        if key.index in self._kept:
+            return self._augmented(self._kept[key.index], key)
         index = key.index
         for folder, manifest in zip(self._folders, self._manifests, strict=True):
             if index < len(manifest["files"]):
                 names = sorted(self._images) if self.settings.images_only else ()
-                return self._augmented(read_scan(folder, index, names), key)
+                found = read_scan(folder, index, names)
+                if self.settings.keep:
+                    self._kept[key.index] = found
+                return self._augmented(found, key)
             index -= len(manifest["files"])
         raise IndexError(key.index)
 
