@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 
-def card_text(about: dict[str, Any]) -> str:
-    """The card, in Markdown, from the facts that also stand in the header of the weights file."""
+def card_text(about: dict[str, Any], tests: Sequence[str] = (), failures: Sequence[str] = ()) -> str:
+    """The card, in Markdown, from the facts that also stand in the header of the weights file.
+
+    Args:
+        about: the header.
+        tests: lines on data that neither training nor the choice of the step has seen.
+        failures: sentences on what these weights are known to do wrong.
+    """
     provenance, training = about.get("provenance", {}), about.get("training", {})
     validation = about.get("validation") or {}
     hardware = provenance.get("hardware", {})
@@ -30,7 +37,8 @@ def card_text(about: dict[str, Any]) -> str:
         f"| seed | {about.get('seed')} |",
         f"| ctrestoration | {provenance.get('package')}, commit {provenance.get('git')} |",
         f"| PyTorch, device | {hardware.get('torch')}, {hardware.get('device')} |",
-        "| license | as the package (Apache-2.0); the training data may add conditions |",
+        f"| license | {about.get('license', 'as the package (Apache-2.0); the training data may add conditions')} |",
+        *([f"| images | {about['attribution']} |"] if "attribution" in about else []),
         "",
         "## Validation",
         "",
@@ -43,5 +51,9 @@ def card_text(about: dict[str, Any]) -> str:
         lines += ["| metric | value |", "|---|---|"]
         lines += [f"| {name} | {value:.4g} |" for name, value in validation.items() if value is not None]
         lines.append("")
-    lines += ["## Known failures", "", "Not studied for these weights.", ""]
+    if tests:
+        lines += ["## Test", "", *tests, ""]
+    lines += ["## Known failures", ""]
+    lines += [f"* {sentence}" for sentence in failures] or ["Not studied for these weights."]
+    lines.append("")
     return "\n".join(lines)

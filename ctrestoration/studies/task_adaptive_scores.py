@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.control import Control
 from ctrestoration.evaluate.circle import circle_mask, circle_scores
+from ctrestoration.evaluate.noise_power import noise_power, region_around
 from ctrestoration.evaluate.task_scores import full_dose_drift, lesions_found, mean_dice, volume_dice
 from ctrestoration.studies.task_adaptive_tables import Row
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ctrestoration.acquisition import Acquisition
 
 CLASSES = (1, 2)
+BIASES = ("liver_bias_hu", "lesion_bias_hu")
 CLASSICAL = ("fbp", "nlm", "tv", "bm3d")
 """Rows without training. BM3D only where the user has installed its package: its license forbids shipping it."""
 
@@ -91,15 +93,39 @@ def score_images(images: Images, test: TestSlices, judges: Judges, images_too: b
         its Dice over all slices of every patient at once, mean of the classes there are.
     """
     found, other = segment(judges.frozen, images), segment(judges.heldout, images)
-    row: Row = {
-        "dice": [mean_dice(a, b, CLASSES) for a, b in zip(found, test.labels, strict=True)],
-        "heldout_dice": [mean_dice(a, b, CLASSES) for a, b in zip(other, test.labels, strict=True)],
-    }
+    row: Row = {"dice": _dice(found, test), "heldout_dice": _dice(other, test)}
     if images_too:
         scores = [circle_scores(a, b) for a, b in zip(images, test.full_dose, strict=True)]
         row["psnr_db"] = [float(one["psnr_db"] or "inf") for one in scores]
         row["ssim"] = [one["ssim"] for one in scores]
+        row |= {name: _biases(images, test, number) for number, name in enumerate(BIASES, start=1)}
+        slices = zip(images, test.full_dose, test.labels, strict=True)
+        row["error_per_mm"] = [_error_frequency(*one, test.pixel_mm) for one in slices]
     return {"row": row, "lesions": lesion_counts(found, test), "volumes": volumes(found, test)}
+
+
+def _dice(segmented: NDArray[np.int64], test: TestSlices) -> list[float | None]:
+    return [_known(mean_dice(a, b, CLASSES)) for a, b in zip(segmented, test.labels, strict=True)]
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _biases(images: Images, test: TestSlices, number: int) -> list[float | None]:
+    """Mean difference to the full dose in HU within a class, by slice; None where there is none of it."""
+    found: list[float | None] = []
+    for image, full, labels in zip(images, test.full_dose, test.labels, strict=True):
+        where = labels == number
+        found.append(float((image[where].astype(np.float64) - full[where]).mean()) if where.any() else None)
+    return found
+
+
+def _error_frequency(image: Images, full: Images, labels: NDArray[np.int64], pixel_mm: float) -> float | None:
+    """Mean spatial frequency of the error in 1/mm, in a square around the liver: high for noise, low for blur."""
+    size = max(8, len(image) // 6)
+    region = region_around(labels > 0, size)
+    return None if region is None else _known(noise_power(image[region] - full[region], pixel_mm).mean_frequency)
 
 
 def volumes(segmented: NDArray[np.int64], test: TestSlices) -> dict[str, float]:
@@ -152,11 +178,11 @@ def score_network(folder: Path, test: TestSlices, judges: Judges) -> dict[str, A
     inside = circle_mask(images.shape[1:])
     row["drift_hu"] = [full_dose_drift(a, b, inside) for a, b in zip(drifted, test.full_dose, strict=True)]
     again = segment(judges.frozen, drifted)
-    row["full_dose_dice"] = [mean_dice(a, b, CLASSES) for a, b in zip(again, test.labels, strict=True)]
+    row["full_dose_dice"] = _dice(again, test)
     own = folder / "weights" / "t_organs.safetensors"
     if own.is_file():
         mine = segment(load_network(own)[0], images)
-        row["own_dice"] = [mean_dice(a, b, CLASSES) for a, b in zip(mine, test.labels, strict=True)]
+        row["own_dice"] = _dice(mine, test)
     return scored
 
 

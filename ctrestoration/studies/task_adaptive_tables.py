@@ -32,15 +32,15 @@ PUBLISHED: Mapping[str, Mapping[str, Pair]] = MappingProxyType(
     }
 )
 SCORES = ("psnr_db", "ssim", "dice")
-EXTRA = ("heldout_dice", "own_dice", "drift_hu", "full_dose_dice")
+EXTRA = ("heldout_dice", "own_dice", "drift_hu", "full_dose_dice", "liver_bias_hu", "lesion_bias_hu", "error_per_mm")
 
 TITLES = {
     "low-dose": "Low-dose", "fbp": "FBP (of the reprojected image)",
     "nlm": "Non-local means", "tv": "Total variation", "bm3d": "BM3D", "base": "Base U-Net", "full-dose": "Full-dose",
 }  # fmt: skip
 
-Row = dict[str, list[float]]
-"""Score -> a value for each test slice; NaN where it does not count."""
+Row = dict[str, list[float | None]]
+"""Score -> a value for each test slice; None where it does not count, since JSON has no NaN."""
 
 
 def summarize(rows: Mapping[str, Mapping[int, Row]]) -> dict[str, Any]:
@@ -58,7 +58,8 @@ def summarize(rows: Mapping[str, Mapping[int, Row]]) -> dict[str, Any]:
         table[name] = {}
         for score in (*SCORES, *EXTRA):
             values = {seed: np.array(row[score], dtype=float) for seed, row in seeds.items() if score in row}
-            if not values or not any(np.isfinite(one).any() for one in values.values()):
+            values = {seed: one for seed, one in values.items() if np.isfinite(one).any()}
+            if not values:
                 continue
             means = {seed: float(np.nanmean(one)) for seed, one in values.items()}
             table[name][score] = {
@@ -162,10 +163,15 @@ def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
         for score, form in zip(SCORES, (".2f", ".3f", ".3f"), strict=True):
             cells += [_ours(scores.get(score), form), _theirs(PUBLISHED.get(row, {}).get(score), form)]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", "| method | Dice, held-out segmenter | Dice, its own task network | drift of full dose, HU | "
-              "Dice of g on the drifted full dose |", "|---" * 5 + "|"]  # fmt: skip
+    columns = (
+        "method", "Dice, held-out segmenter", "Dice, its own task network", "drift of full dose, HU",
+        "Dice of g on the drifted full dose", "bias in the liver, HU", "bias in lesions, HU",
+        "mean frequency of the error, 1/mm", "lesions found", "false",
+    )  # fmt: skip
+    lines += ["", "| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
     for row, scores in result["rows"].items():
-        extra = [_ours(scores.get(score), ".1f" if score == "drift_hu" else ".3f") for score in EXTRA]
+        extra = [_ours(scores.get(score), ".1f" if score.endswith("hu") else ".3f") for score in EXTRA]
+        extra += _lesions(result.get("lesions", {}).get(row, {}))
         if any(cell != "-" for cell in extra):
             lines.append("| " + " | ".join([title(row), *extra]) + " |")
     if result.get("volumes"):
@@ -200,6 +206,14 @@ def title(row: str) -> str:
     if kind == "bound":
         return f"Task-adaptive, at most {number} dB below base"
     return TITLES.get(row, row)
+
+
+def _lesions(seeds: Mapping[int, Any]) -> list[str]:
+    """Found of all lesions, and false findings, over the slices of all seeds."""
+    if not seeds:
+        return ["-", "-"]
+    pairs = [counts for one in seeds.values() for counts in one["sizes"].values()]
+    return [f"{sum(a for a, _ in pairs)}/{sum(b for _, b in pairs)}", str(sum(one["false"] for one in seeds.values()))]
 
 
 def _ranks(table: Mapping[str, Any]) -> dict[str, Any]:
