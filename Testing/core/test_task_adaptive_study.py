@@ -127,6 +127,9 @@ def test_the_command_prints_both_tables_and_goes_on(
         "heldout_dice",
         "own_dice",
         "drift_hu",
+        "liver_bias_hu",
+        "lesion_bias_hu",
+        "error_per_mm",
         "full_dose_dice",
     }
     assert "psnr_db" not in rows["full-dose"]
