@@ -144,3 +144,11 @@ def test_data_that_lack_an_input_are_refused_before_step_one(built: Path, tmp_pa
     with pytest.raises(ValidationError, match="twice"):
         run_file(built, inputs=["input", "input"])
     assert main(["dataset", "build", str(tmp_path / "new"), "--with", "bhc"]) == 2
+
+
+def test_a_pixel_counts_as_metal_from_one_half_on() -> None:
+    from ctrestoration.training.recipes._base import outside_metal
+
+    fraction = torch.tensor([0.0, 0.02, 0.49, 0.5, 0.8, 1.0]).reshape(1, 1, 1, 6)
+    assert outside_metal({"metal": fraction}).flatten().tolist() == [1, 1, 1, 0, 0, 0]
+    assert outside_metal({"target": fraction}).flatten().tolist() == [1] * 6

@@ -222,9 +222,13 @@ def pixel_loss(kind: str, output: Tensor, target: Tensor, weights: Tensor) -> Te
 
 
 def outside_metal(batch: Batch) -> Tensor:
-    """Weights [sample, 1, row, column]: 1 outside metal, 0 in it."""
+    """Weights [sample, 1, row, column]: 1 outside metal, 0 in it.
+
+    A pixel is metal from one half on, as it is for corrections: these put its measured value back, thousands of HU that
+    no weight below one half would make small.
+    """
     if "metal" in batch:
-        return 1.0 - batch["metal"]
+        return (batch["metal"] < 0.5).to(batch["metal"].dtype)
     return torch.ones_like(batch["target"])
 
 
