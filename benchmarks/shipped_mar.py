@@ -72,7 +72,7 @@ REFINE: dict[str, Any] = {
         "inputs": ["input", "prior", "guided", "metal"],
         "added_to": "guided",
         "loss": "rmse",
-        "stages": {"main": {"epochs": 40}},
+        "stages": {"main": {"epochs": 25}},
     }
 }
 

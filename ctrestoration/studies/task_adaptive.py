@@ -75,13 +75,13 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             64, 5.0, 14, 12, 128,
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [12, 24, 48], "norm": "instance"},
-            "residual", 20, 4, 1e-3, ("0.001", "0.01"),
+            "residual", 14, 4, 1e-3, ("0.001", "0.01"),
         ),
         "small": Scale(
-            96, 3.4, 28, 12, 256,
+            96, 3.4, 24, 12, 256,
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "residual", 30, 4, 1e-3, ("0.0003", "0.001", "0.003", "0.01", "0.03"), device="auto",
+            "residual", 20, 4, 1e-3, ("0.001", "0.003", "0.01", "0.03"), device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, 1000,

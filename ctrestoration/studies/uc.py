@@ -96,8 +96,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             _of(
                 unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 30, lr=1e-3),
                 dicdnet=Network({"name": "dicdnet", "stages": 2, "blocks": 1}, 4, 8, lr=1e-3, controls=()),
-                indudonet=Network({"name": "indudonet", "stages": 1, "blocks": 1}, 3, 4, 1, 1e-3, ()),
-                mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 3, 4, 1, 1e-3, ()),
+                indudonet=Network({"name": "indudonet", "stages": 1, "blocks": 1}, 2, 4, 1, 1e-3, ()),
+                mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 2, 4, 1, 1e-3, ()),
             ),
         ),
         "small": Scale(
