@@ -45,7 +45,7 @@ def main() -> None:
         for name, row in rows.items():
             print(f"{name:<8}" + "  ".join(f"{key} {value:8.1f}" for key, value in row.items()))
     if arguments.pictures:
-        shown = {name: images[name] for name in ("Before", "LI", "NMAR")}
+        shown = {name: images[name] for name in ("Before", "NMAR", "UNET-UC", "GUIDED-UNET") if name in images}
         _draw(acquisition, shown, arguments.pictures)
 
 
