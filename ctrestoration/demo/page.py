@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 REFERENCE = "Without metal"
 UNCORRECTED = "Uncorrected"
 ERROR_HU = 300.0
+UNCERTAIN_HU = 60.0
 _LIBRARIES = ("numpy", "scipy", "numba", "SimpleITK", "vtk", "matplotlib")
 
 
@@ -66,6 +67,7 @@ def page(story: Story) -> str:
         "seconds": round(story.seconds, 1),
     }
     sections = [_anatomy(story), _construct(story), *_comparisons(story), _numbers(story), _invented(story)]
+    sections += _uncertainty(story)
     return render("CTRestoration: metal artifact reduction, measured", _lead(story), sections, settings)
 
 
@@ -192,6 +194,39 @@ def _invented(story: Story) -> Section:
     return Section(
         "5. Where the image is a guess", text, [Picture(png, "Metal, and voxels whose rays were filled in.")]
     )
+
+
+def _uncertainty(story: Story) -> list[Section]:
+    """The spread of the best network's ensemble beside its true error; nothing where no network was applied."""
+    known = [name for name, result in story.restorations.items() if result.uncertainty is not None]
+    if not known:
+        return []
+    name = min(known, key=lambda one: story.scores[one]["rmse_hu"])
+    result, reference = story.restorations[name], story.simulation.reference
+    metal = story.simulation.acquisition.metal
+    spread = result.uncertainty.array if result.uncertainty is not None else np.zeros_like(reference.array)
+    error = np.abs(result.image.array - reference.array)
+    first = _slices(metal)[0]
+    crop = figures.around(body_mask(reference.array[[first]])[0], 4)
+    png = figures.uncertainty(
+        result.image.array, spread, error, Cut("axial", first), reference.grid.spacing, SOFT_TISSUE, UNCERTAIN_HU, crop,
+        hidden=metal,
+    )  # fmt: skip
+    agreement = _rank_agreement(spread, error, metal)
+    text = (
+        f"{name.upper()}, {result.provenance.get('uncertainty')}: the standard deviation of its members in HU. Yellow "
+        f"encloses more than {UNCERTAIN_HU / 2:g} HU. It says where the network is unsure, not how far off it is, "
+        f"and nobody has calibrated it. Rank correlation with the true error in these slices: {agreement:.2f}."
+    )
+    return [Section("6. Where the network is unsure", text, [Picture(png, "Uncertainty and true error on one scale.")])]
+
+
+def _rank_agreement(spread: NDArray[np.float32], error: NDArray[np.float32], metal: NDArray[np.bool_]) -> float:
+    """Spearman's correlation in the body of the slices with metal, outside the metal."""
+    from scipy.stats import spearmanr
+
+    where = ~metal & (spread > 0)  # a spread there is in the slices that were corrected
+    return float(spearmanr(spread[where], error[where]).statistic) if where.sum() > 2 else float("nan")
 
 
 def _caption(scores: dict[str, Any]) -> str:

@@ -126,6 +126,58 @@ def comparison(
     return _png(sheet.figure)
 
 
+def uncertainty(
+    image: NDArray[np.float32],
+    spread: NDArray[np.float32],
+    error: NDArray[np.float32],
+    cut: Cut,
+    spacing: tuple[float, float, float],
+    window: Window,
+    high_hu: float = 60.0,
+    crop: tuple[slice, slice] | None = None,
+    hidden: NDArray[np.bool_] | None = None,
+) -> bytes:
+    """A corrected image with an outline where its uncertainty is high, that uncertainty, and the true error beside it.
+
+    Args:
+        image: HU [z, y, x].
+        spread: uncertainty in HU, same shape.
+        error: absolute error in HU, same shape; shown on the same scale, so that both can be compared.
+        cut: which plane.
+        spacing: (x, y, z) in mm.
+        window: display window of the image.
+        high_hu: end of the scale; the outline encloses half of it.
+        crop: rows and columns of the cut to show; None shows all.
+        hidden: bool [z, y, x], grayed out in the maps.
+
+    Returns:
+        PNG.
+    """
+    area = crop or (slice(None), slice(None))
+    vertical, horizontal = cut.aspect(spacing)
+    pictures = {name: cut.of(array)[area] for name, array in (("", image), ("u", spread), ("e", error))}
+    height, width = pictures[""].shape
+    outside = np.zeros((height, width), dtype=bool) if hidden is None else cut.of(hidden)[area]
+    sheet = _Sheet(3, 1, (height * vertical) / (width * horizontal))
+    axes = sheet.panel(0, 0)
+    _show(axes, pictures[""], window.limits, "gray", vertical / horizontal)
+    axes.set_title(f"Corrected\n{window}", color=INK, fontsize=10, pad=4)
+    unsure = (pictures["u"] > high_hu / 2) & ~outside
+    if unsure.any() and not unsure.all():
+        axes.contour(unsure, levels=[0.5], colors=["#ffd400"], linewidths=0.8)
+    _scale_bar(axes, horizontal)
+    _mark_sides(axes, cut.plane)
+    for column, (key, title) in enumerate(
+        (("u", "Uncertainty\nspread of the ensemble"), ("e", "True error\nabsolute"))
+    ):
+        axes = sheet.panel(0, column + 1)
+        shown = np.ma.masked_array(pictures[key], mask=outside)
+        colors = _show(axes, shown, (0.0, high_hu), "inferno", vertical / horizontal)
+        axes.set_title(title, color=INK, fontsize=10, pad=4)
+    sheet.color_bar(0, colors, "HU")
+    return _png(sheet.figure)
+
+
 def overlay(
     picture: NDArray[np.float32],
     masks: Mapping[str, NDArray[np.bool_]],
