@@ -37,7 +37,8 @@ class Scale:
         network: of the reconstruction and of the segmenter.
         heldout: network of the held-out segmenter.
         output: "residual" or "sigmoid" (as published).
-        epochs: of every training.
+        epochs: of every training but the segmenters'.
+        segment_epochs: of these; one that has not learned to find lesions cannot miss them in a blurred image either.
         batch: samples in a step.
         lr: learning rate at the start.
         sweep: alphas beside the published ones.
@@ -55,6 +56,7 @@ class Scale:
     heldout: Mapping[str, Any]
     output: str
     epochs: int
+    segment_epochs: int
     batch: int
     lr: float
     sweep: tuple[str, ...]
@@ -75,19 +77,19 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             64, 5.0, 14, 12, 128,
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [12, 24, 48], "norm": "instance"},
-            "residual", 14, 4, 1e-3, ("0.001", "0.01"),
+            "residual", 14, 14, 4, 1e-3, ("0.001", "0.01"),
         ),
         "small": Scale(
             96, 3.4, 24, 12, 256,
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "residual", 20, 4, 1e-3, ("0.001", "0.003", "0.01", "0.03"), device="auto",
+            "residual", 20, 80, 4, 1e-3, ("0.001", "0.003", "0.01", "0.03"), device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, 1000,
             {"name": "unet", "widths": [64, 128, 256, 512, 1024]},
             {"name": "monai", "kind": "SegResNet", "arguments": {"init_filters": 16}},
-            "sigmoid", 100, 8, 2e-4, ("0.0001", "0.001", "0.01"), validate_every=1, device="auto",
+            "sigmoid", 100, 100, 8, 2e-4, ("0.0001", "0.001", "0.01"), validate_every=1, device="auto",
         ),
     }
 )  # fmt: skip
@@ -193,7 +195,11 @@ def _method(scale: Scale, run: Run) -> dict[str, Any]:
     last = {"epochs": scale.epochs}
     if kind in SEGMENTERS:
         network = scale.network if kind == "segment" else scale.heldout
-        return {"name": "segment", "task": {"network": dict(network)}, "stages": {"segment": last}}
+        return {
+            "name": "segment",
+            "task": {"network": dict(network)},
+            "stages": {"segment": {"epochs": scale.segment_epochs}},
+        }
     if kind == "base":
         return {"name": "reconstruct", **common, "stages": {"reconstruct": last}}
     if kind == "joint":
