@@ -355,6 +355,7 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
     from ctrestoration.models.card import card_text
     from ctrestoration.models.weights import load_network, save_weights
     from ctrestoration.networks.guided import Guided
+    from ctrestoration.training.publish import without_folders
 
     folder.mkdir(exist_ok=True)
     prior, about = load_network(out / "prior" / "weights" / "g.safetensors")
@@ -377,6 +378,7 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
             del header[key]
         made.append((Guided.joined(prior, refine, WIDTHS, WIDTHS), header, "mar_" + name.replace("-", "_"), failures))
     for network, header, file, failures in made:
+        header = without_folders(header)
         card = card_text(header, tests(header["name"]), failures)
         save_weights(network, folder / f"{file}.safetensors", header, card)
 
@@ -385,18 +387,20 @@ def _card_table(found: dict[str, Any], name: str) -> list[str]:
     lines = [
         f"Patients that were never trained on, {found['scans_each']} scans of each kind (benchmarks/shipped_mar.py):",
         "the last third of each real volume, phantoms of other seeds. PSNR in [0, 0.5] 1/cm outside the metal, against",
-        "the noise-free truth; RMSE in HU within 10 pixels of metal, and by how much a scan without metal changes when",
-        "the mask is given all the same. Clinical: the image alone, metal by threshold.",
+        "the noise-free truth and against the scan without metal; RMSE in HU within 10 pixels of metal. Last column:",
+        "by how much a scan without metal changes when it is given a mask all the same; without mask, and in slices",
+        "without metal, nothing changes. Clinical: the image alone, metal by threshold.",
         "",
-        "| patients, scanner | method | PSNR dB | beside NMAR | better in | near metal, HU | metal-free change, HU |",
-        "|---|---|---|---|---|---|---|",
+        "| patients, scanner | method | dB truth | beside NMAR | better in | dB scan | near metal HU | metal-free HU |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for group, methods in found["results"].items():
         for method in ("input", "nmar", name):
             row = methods[method]
             lines.append(
                 f"| {group} | {method} | {row['psnr_db_truth']:.2f} | {row['gain_over_nmar_db']:+.2f} | "
-                f"{row['better_than_nmar']}/{found['scans_each']} | {row['ring_rmse_hu']:.0f} | "
+                f"{row['better_than_nmar']}/{found['scans_each']} | {row['psnr_db_reference']:.2f} | "
+                f"{row['ring_rmse_hu']:.0f} | "
                 f"{row['clean_change_hu']:.1f} |"
             )
     return lines

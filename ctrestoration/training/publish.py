@@ -30,7 +30,7 @@ def publish(trainer: Trainer, provenance: dict[str, Any]) -> None:
             "step": step,
             "validation": last_validation(trainer, step),
             "seed": trainer.config.seed,
-            "provenance": provenance,
+            "provenance": without_folders(provenance),
             "training": without_folders(trainer.config.model_dump(mode="json")),
         }
         write = partial(save_weights, module, run.weights / f"{name}.safetensors", about, card_text(about))
