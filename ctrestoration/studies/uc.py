@@ -103,7 +103,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         "small": Scale(
             96, 3.4, "adn-256", (96, 12, 32), (8, 2, 4),
             _of(
-                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 45, lr=1e-3),
+                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 25, lr=1e-3),
                 dicdnet=Network({"name": "dicdnet", "stages": 3, "blocks": 1}, 4, 12, lr=1e-3, controls=("none",)),
                 indudonet=Network({"name": "indudonet", "stages": 2, "blocks": 1}, 3, 7, 1, 1e-3, ("none",)),
                 mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 3, 7, 1, 1e-3, ("none",)),
