@@ -83,7 +83,7 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             96, 3.4, 24, 12, 256,
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "residual", 20, 80, 4, 1e-3, ("0.001", "0.003", "0.01", "0.03"), device="auto",
+            "residual", 16, 50, 4, 1e-3, ("0.001", "0.003", "0.01", "0.03"), device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, 1000,
