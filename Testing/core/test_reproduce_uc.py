@@ -112,7 +112,7 @@ def test_kept_maps_are_those_made_anew(study: Path) -> None:
     fresh.build(config)
     from ctrestoration.training.method import Parts
 
-    fresh._early.enter(fresh.stages[1], run, Parts({"g": fresh._fresh()}, {}))
+    fresh._early.enter(fresh.stages[1], run, Parts({"g": fresh._fresh().to(memory_format=torch.channels_last)}, {}))
     source = config.data.train.create()
     samples = [source.sample(Key(0, "main", 0, index)) for index in (1, 0)]
     stacked = {name: torch.from_numpy(np.stack([sample[name] for sample in samples])) for name in samples[0]}
