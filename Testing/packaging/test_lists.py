@@ -24,7 +24,7 @@ def test_lists_equal_the_disk(extension: Extension) -> None:
         scripts = on_disk(asked.folder, ".py")
         assert set(asked.scripts) == scripts, asked.name
         assert len(asked.scripts) == len(set(asked.scripts)), asked.name
-        known = {".csv", ".css", ".json", ".md", ".png", ".safetensors", ".svg", ".ui", ".yaml", ".typed"}
+        known = {".csv", ".css", ".json", ".md", ".png", ".safetensors", ".sha256", ".svg", ".ui", ".yaml", ".typed"}
         files = {path.suffix for path in asked.folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
         assert files <= known | {".py", ".txt"}, asked.name
         present = on_disk(asked.folder, *known) | (on_disk(asked.folder, ".txt") - {"CMakeLists.txt"})
