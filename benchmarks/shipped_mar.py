@@ -96,7 +96,6 @@ def split_volumes(data: Path, out: Path) -> tuple[list[Path], list[Path]]:
     Slabs count as patients when implants are drawn: long volumes would be drawn as rarely as short ones otherwise.
     """
     from ctrestoration.io.images import read_volume, write_volume
-    from ctrestoration.volume import Volume
 
     out.mkdir(parents=True, exist_ok=True)
     train, test = [], []
@@ -347,11 +346,14 @@ def ship(out: Path) -> None:
     from ctrestoration.models.catalog import SHIPPED
 
     found = json.loads((out / "test.json").read_text(encoding="utf-8"))
-    _join(out, SHIPPED, lambda name: _card_table(found, name))
+    _join(out, SHIPPED, lambda name: _card_table(found, name), halved=("guided-unet-mono",))
 
 
-def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
-    """The U-Net, and both halves as one network."""
+def _join(out: Path, folder: Path, tests: Callable[[str], list[str]], halved: tuple[str, ...] = ()) -> None:
+    """The U-Net, and both halves as one network; `halved` ones keep their convolutions in half precision.
+
+    The repository has to stay below 30 MB. PyTorch makes them single precision again when they are loaded.
+    """
     from ctrestoration.models.card import card_text
     from ctrestoration.models.weights import load_network, save_weights
     from ctrestoration.networks.guided import Guided
@@ -379,6 +381,9 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
         made.append((Guided.joined(prior, refine, WIDTHS, WIDTHS), header, "mar_" + name.replace("-", "_"), failures))
     for network, header, file, failures in made:
         header = without_folders(header)
+        for parameter in network.parameters() if header["name"] in halved else ():
+            if parameter.dim() == 4:
+                parameter.data = parameter.data.half()
         card = card_text(header, tests(header["name"]), failures)
         save_weights(network, folder / f"{file}.safetensors", header, card)
 
