@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ctrestoration.control import Control
-from ctrestoration.errors import InputError
+from ctrestoration.studies.running import refuse_unknown, seed_count
 from ctrestoration.studies.uc_results import SCORES, spread_of, text_of
 
 if TYPE_CHECKING:
@@ -88,12 +88,8 @@ def plan(scale: Scale, placements: Sequence[str] = (), seeds: int | None = None)
     Raises:
         InputError: unknown placement, or a number of seeds outside 1..100.
     """
-    unknown = [name for name in placements if name not in TRAINED_ON]
-    if unknown:
-        raise InputError(f"Unknown variant {unknown[0]!r}: known ones are {', '.join(TRAINED_ON)}.")
-    count = scale.seeds if seeds is None else seeds
-    if not 1 <= count <= 100:
-        raise InputError(f"--seeds has to lie in 1..100, not {count}.")
+    refuse_unknown("variant", placements, TRAINED_ON)
+    count = seed_count(seeds, scale.seeds)
     return [Run(name, seed) for seed in range(count) for name in TRAINED_ON if name in (placements or TRAINED_ON)]
 
 

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,29 @@ def claim(out: Path, study: str, scale: str) -> None:
         replace_json(mark, wanted)
     except OSError as error:
         raise OutputError(f"Cannot write the study {out}: {error.strerror or error}.") from error
+
+
+def refuse_unknown(word: str, asked: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse names of a study's networks or variants that it does not have.
+
+    Raises:
+        InputError: the first unknown one, with the known ones.
+    """
+    unknown = [name for name in asked if name not in known]
+    if unknown:
+        raise InputError(f"Unknown {word} {unknown[0]!r}: known ones are {', '.join(known)}.")
+
+
+def seed_count(asked: int | None, default: int) -> int:
+    """How many seeds a study is repeated with.
+
+    Raises:
+        InputError: a number outside 1..100.
+    """
+    count = default if asked is None else asked
+    if not 1 <= count <= 100:
+        raise InputError(f"--seeds has to lie in 1..100, not {count}.")
+    return count
 
 
 def is_done(folder: Path) -> bool:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ctrestoration.control import Control
 from ctrestoration.errors import InputError
+from ctrestoration.studies.running import refuse_unknown, seed_count
 
 if TYPE_CHECKING:
     from ctrestoration.training.lowdose_dataset import LowDoseBuild
@@ -116,12 +117,8 @@ def plan(scale: Scale, variants: Sequence[str] = (), seeds: int | None = None) -
     Raises:
         InputError: unknown variants, or a number of seeds outside 1..100.
     """
-    unknown = [name for name in variants if name not in scale.variants]
-    if unknown:
-        raise InputError(f"Unknown variant {unknown[0]!r}: known ones are {', '.join(scale.variants)}.")
-    count = scale.seeds if seeds is None else seeds
-    if not 1 <= count <= 100:
-        raise InputError(f"--seeds has to lie in 1..100, not {count}.")
+    refuse_unknown("variant", variants, scale.variants)
+    count = seed_count(seeds, scale.seeds)
     wanted = set(variants or scale.variants)
     # Every row is scored by both segmenters; a bound is measured from the base network.
     wanted |= {*SEGMENTERS} | ({"base"} if any(name.startswith("bound") for name in wanted) else set())

@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ctrestoration.control import Control
-from ctrestoration.errors import InputError
+from ctrestoration.studies.running import refuse_unknown, seed_count
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
@@ -147,13 +147,9 @@ def plan(
     Raises:
         InputError: unknown names, or more seeds than the scale has.
     """
-    for word, asked, known in (("network", networks, tuple(scale.networks)), ("variant", variants, VARIANTS)):
-        unknown = [name for name in asked if name not in known]
-        if unknown:
-            raise InputError(f"Unknown {word} {unknown[0]!r}: known ones are {', '.join(known)}.")
-    count = scale.seeds if seeds is None else seeds
-    if not 1 <= count <= 100:
-        raise InputError(f"--seeds has to lie in 1..100, not {count}.")
+    refuse_unknown("network", networks, tuple(scale.networks))
+    refuse_unknown("variant", variants, VARIANTS)
+    count = seed_count(seeds, scale.seeds)
     return [
         Run(network, variant, seed)
         for seed in range(count)
