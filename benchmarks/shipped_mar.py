@@ -66,7 +66,7 @@ PRIOR: dict[str, Any] = {
         "network": {"name": "unet", "widths": WIDTHS},
         "inputs": ["input", "nmar", "metal"],
         "added_to": "nmar",
-        "stages": {"warm": {"epochs": 4, "hand_on": "last"}, "main": {"epochs": 40}},
+        "stages": {"warm": {"epochs": 4, "hand_on": "last"}, "main": {"epochs": 76}},
     }
 }
 REFINE: dict[str, Any] = {
@@ -167,7 +167,7 @@ def _train(folder: Path, settings: dict[str, Any], stores: tuple[str, ...], cont
             "optim": {"lr": 1e-3},
             "ema": {"decay": 0.995},
             "validation": {"every_epochs": 10},
-            "hardware": {"device": "auto", "threads": 2, "channels_last": True},
+            "hardware": {"device": "auto", "threads": 1, "channels_last": True},
         }
     )
     failed = train_all({folder: config}, 1, control)
