@@ -1,7 +1,7 @@
 """How the shipped weights against metal artifacts were made, and how they do on patients they never saw.
 
     python benchmarks/shipped_mar.py data DATA --out WORK     simulate the scans (half an hour on 2 cores, 6 GB)
-    python benchmarks/shipped_mar.py train --out WORK         train U-Net and guided network
+    python benchmarks/shipped_mar.py train --out WORK         train U-Nets and guided networks (two hours on one core)
     python benchmarks/shipped_mar.py test DATA --out WORK [--methods nmar,FILE,...] [--json]
     python benchmarks/shipped_mar.py ship --out WORK          write the weights and cards of the package
 
@@ -56,19 +56,31 @@ FAILURES = (
 )
 MONO_FAILURE = (
     "Corrects the beam hardening of bone, too, in the slices that hold metal: dense bone is some 150 HU darker "
-    "there than in the slices beside them, which are left as they are. For reading, take guided-unet."
+    "there than in the slices beside them, which are left as they are. For reading, take guided-unet or unet-uc."
 )
 CROP = 128
 WIDTHS = [16, 32, 64, 128, 128]
 PRIOR: dict[str, Any] = {
     "method": {
-        "name": "uc",
+        "name": "supervised",
         "network": {"name": "unet", "widths": WIDTHS},
         "inputs": ["input", "nmar", "metal"],
         "added_to": "nmar",
-        "stages": {"warm": {"epochs": 4, "hand_on": "last"}, "main": {"epochs": 76}},
+        "loss": "rmse",
+        "stages": {"main": {"epochs": 80}},
     }
 }
+UNCERTAIN: dict[str, Any] = {
+    "method": {
+        **{name: PRIOR["method"][name] for name in ("network", "inputs", "added_to")},
+        "name": "uc",
+        "initial_weights": "../prior/weights/g.safetensors",
+        "restart": "continue",
+        "stages": {"warm": {"epochs": 3, "hand_on": "last"}, "main": {"epochs": 12}},
+    }
+}
+"""The same network with the uncertainty-constraint loss: its early networks cost as much as a step in every step, so it
+goes on from the trained one."""
 REFINE: dict[str, Any] = {
     "method": {
         "name": "supervised",
@@ -76,7 +88,7 @@ REFINE: dict[str, Any] = {
         "inputs": ["input", "prior", "guided", "metal"],
         "added_to": "guided",
         "loss": "rmse",
-        "stages": {"main": {"epochs": 25}},
+        "stages": {"main": {"epochs": 40}},
     }
 }
 
@@ -88,6 +100,14 @@ MONO: dict[str, Any] = {
     }
 }
 """The second half once more, taught the noise-free image at 70 keV: beam hardening of bone goes, too."""
+UNET_MONO: dict[str, Any] = {
+    "method": {
+        **PRIOR["method"],
+        "initial_weights": "../prior/weights/g.safetensors",
+        "stages": {"main": {"epochs": 15}},
+    }
+}
+"""And the U-Net alone."""
 
 
 def split_volumes(data: Path, out: Path) -> tuple[list[Path], list[Path]]:
@@ -132,17 +152,21 @@ def build(data: Path, out: Path, workers: int) -> None:
 
 
 def train(out: Path, workers: int) -> None:
-    """Train the U-Net, derive the guided images with it, train the second half; all of it goes on where it stopped."""
+    """Train the U-Nets, derive the guided images with one, train the second half; goes on where it stopped."""
     from ctrestoration.cli.terminal import terminal_control
 
     control = terminal_control()
-    _train(out / "prior", PRIOR, ("train-benchmark", "train-clinical"), control)
+    stores = ("train-benchmark", "train-clinical")
+    _train(out / "prior", PRIOR, stores, control)
+    _train(out / "uncertain", UNCERTAIN, stores, control)
     for name in STORES:
         _derive(out, name, control)
-    _train(out / "refine", REFINE, ("guided-train-benchmark", "guided-train-clinical"), control)
+    _train(out / "refine", REFINE, tuple(f"guided-{name}" for name in stores), control)
     for name in STORES:
         _store_truths(out, name, control, workers)
-    _train(out / "mono", MONO, ("truth-train-benchmark", "truth-train-clinical"), control)
+    truths = tuple(f"truth-{name}" for name in stores)
+    _train(out / "mono", MONO, truths, control)
+    _train(out / "unet-mono", UNET_MONO, truths, control)
     _join(out, out / "weights", lambda name: [])
 
 
@@ -346,11 +370,11 @@ def ship(out: Path) -> None:
     from ctrestoration.models.catalog import SHIPPED
 
     found = json.loads((out / "test.json").read_text(encoding="utf-8"))
-    _join(out, SHIPPED, lambda name: _card_table(found, name), halved=("guided-unet-mono",))
+    _join(out, SHIPPED, lambda name: _card_table(found, name))
 
 
-def _join(out: Path, folder: Path, tests: Callable[[str], list[str]], halved: tuple[str, ...] = ()) -> None:
-    """The U-Net, and both halves as one network; `halved` ones keep their convolutions in half precision.
+def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
+    """The U-Nets, and both halves of the guided ones as one network; convolutions are kept in half precision.
 
     The repository has to stay below 30 MB. PyTorch makes them single precision again when they are loaded.
     """
@@ -360,10 +384,16 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]], halved: tu
     from ctrestoration.training.publish import without_folders
 
     folder.mkdir(exist_ok=True)
-    prior, about = load_network(out / "prior" / "weights" / "g.safetensors")
     common = {"license": LICENSE, "attribution": ATTRIBUTION}
-    unet = {**about, **common, "name": "unet-uc", "title": "U-Net trained with the uncertainty-constraint loss"}
-    made = [(prior, unet, "mar_unet_uc", FAILURES)]
+    made = []
+    for name, run, title, failures in (
+        ("unet-uc", "uncertain", "U-Net trained with the uncertainty-constraint loss", FAILURES),
+        ("unet-mono", "unet-mono", "U-Net taught the noise-free image at 70 keV", (*FAILURES, MONO_FAILURE)),
+    ):
+        network, about = load_network(out / run / "weights" / "g.safetensors")
+        header = {**about, **common, "name": name, "title": title}
+        made.append((network, header, "mar_" + name.replace("-", "_"), failures))
+    prior, about = load_network(out / "prior" / "weights" / "g.safetensors")
     for name, run, title, failures in (
         ("guided-unet", "refine", "Sinogram completion guided by a U-Net, refined by another", FAILURES),
         ("guided-unet-mono", "mono", "As guided-unet, to the noise-free image at 70 keV", (*FAILURES, MONO_FAILURE)),
@@ -381,7 +411,7 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]], halved: tu
         made.append((Guided.joined(prior, refine, WIDTHS, WIDTHS), header, "mar_" + name.replace("-", "_"), failures))
     for network, header, file, failures in made:
         header = without_folders(header)
-        for parameter in network.parameters() if header["name"] in halved else ():
+        for parameter in network.parameters():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.half()
         card = card_text(header, tests(header["name"]), failures)
