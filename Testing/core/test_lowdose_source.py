@@ -15,6 +15,7 @@ from ctrestoration.evaluate.circle import circle_mask
 from ctrestoration.io.images import write_labels, write_volume
 from ctrestoration.training.keys import Key
 from ctrestoration.training.lowdose_cases import OUTSIDE_HU, labeled_volume, scan_slice, split_of
+from ctrestoration.training.resampling import labels_on
 from ctrestoration.training.sources.lowdose import Config, LowDose
 from ctrestoration.volume import Grid, LabelMap, Volume
 
@@ -104,6 +105,15 @@ def test_labels_follow_their_ct_to_the_square_grid() -> None:
     turned = LabelMap(labels.array[:, ::-1], labels.grid.__class__(labels.grid.shape, _flipped(labels.grid)))
     again = labeled_volume("one", volume, turned, 64, 2.5, {"liver": (5, 7), "lesion": (7,)})
     assert (again.labels != made.labels).mean() < 0.002
+
+
+def test_labels_of_the_first_slice_survive_rounding() -> None:
+    # Not all voxel sizes divide without a rest: coordinates of the first slice come out as -1e-15.
+    affine = Grid.from_parts((2, 3, 3), (0.7, 0.7, 0.3), (12.1, -7.3, 0.1)).affine.copy()
+    affine[:3, :3] = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3)))[0] * [0.7, 0.7, 0.3]
+    grid = Grid((2, 3, 3), affine)
+    labels = LabelMap(np.ones(grid.shape, dtype=np.uint16), grid)
+    assert (labels_on(labels, grid) == 1).all()
 
 
 def _flipped(grid: Grid) -> np.ndarray[Any, Any]:

@@ -69,6 +69,8 @@ def test_the_segmenter_learns_and_says_what_it_is(segmenter: Path) -> None:
     network, about = load_network(segmenter)
     assert about["task"] == "segmentation"
     assert about["labels"] == [0, 1, 2]
+    assert about["classes"] == ["liver", "lesion"], "in order, which the header's sorted settings do not keep"
+    assert about["window"] is None
     assert network(torch.zeros(1, 1, 16, 16)).shape == (1, 3, 16, 16)
     values = [record["values"] for record in metrics(segmenter.parent) if record["kind"] == "train"]
     assert values[-1]["loss"] < values[0]["loss"]

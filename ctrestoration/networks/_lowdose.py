@@ -1,4 +1,4 @@
-"""How a low-dose image goes through a reconstruction network, the same in training and in use."""
+"""How images go through low-dose reconstruction and task networks, the same in training and in use."""
 
 from __future__ import annotations
 
@@ -28,3 +28,16 @@ def reconstruct_image(network: nn.Module, image: Tensor, output: Output) -> Tens
         return image + HU_SCALE * network(image / HU_SCALE).float()
     seen = (image - LOWEST_HU) / RANGE_HU
     return LOWEST_HU + RANGE_HU * torch.sigmoid(network(seen).float())
+
+
+def task_input(image: Tensor, window: tuple[float, float] | None) -> Tensor:
+    """What a task network sees of an image in HU.
+
+    Args:
+        image: HU [sample, 1, row, column].
+        window: HU that become 0 and 1, clipped between; None: HU / 1000, as ours are trained.
+    """
+    if window is None:
+        return image / HU_SCALE
+    low, high = window
+    return ((image - low) / (high - low)).clamp(0, 1)

@@ -30,11 +30,19 @@ def publish(trainer: Trainer, provenance: dict[str, Any]) -> None:
             "step": step,
             "validation": last_validation(trainer, step),
             "seed": trainer.config.seed,
+            **_classes(trainer, provenance),
             "provenance": without_folders(provenance),
             "training": without_folders(trainer.config.model_dump(mode="json")),
         }
         write = partial(save_weights, module, run.weights / f"{name}.safetensors", about, card_text(about))
         trainer.recorder.guarded(write, "the weights")
+
+
+def _classes(trainer: Trainer, provenance: dict[str, Any]) -> dict[str, list[str]]:
+    """Names of the classes 1, 2, ... of labeled data; in order, which the header's sorted settings do not keep."""
+    stored = (provenance.get("data", {}).get("simulation") or {}).get("classes")
+    named = stored or getattr(trainer.config.data.train, "classes", None)
+    return {"classes": list(named)} if named else {}
 
 
 def without_folders(content: Any) -> Any:

@@ -59,7 +59,8 @@ def labels_on(labels: LabelMap, grid: Grid) -> NDArray[np.integer]:
     turn = np.linalg.inv(labels.grid.affine) @ grid.affine
     # Affines act on (x, y, z); arrays are [z, y, x].
     matrix, offset = turn[:3, :3][::-1, ::-1], turn[:3, 3][::-1]
+    # Not "constant", which takes a coordinate of -1e-15 for outside and would empty the first slice.
     found: NDArray[np.integer] = affine_transform(
-        labels.array, matrix, offset, grid.shape, order=0, mode="constant", cval=0
+        labels.array, matrix, offset, grid.shape, order=0, mode="grid-constant", cval=0
     )
     return found

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.outcome import DataRefusedError
 from ctrestoration.networks import settings_classes
+from ctrestoration.networks._lowdose import task_input
 from ctrestoration.training.config import DataPath, Strict, one_of
 from ctrestoration.training.method import Batch
-from ctrestoration.training.recipes._base import HU_SCALE
 from ctrestoration.training.recipes._heads import Classification, Detection, Head, Segmentation
 
 
@@ -194,12 +194,7 @@ class TaskConfig(Strict):
         Raises:
             InputError: it answers with another number of channels than there are labels.
         """
-        if self.window is None:
-            seen = image / HU_SCALE
-        else:
-            low, high = self.window
-            seen = ((image - low) / (high - low)).clamp(0, 1)
-        answer: Tensor = network(seen)
+        answer: Tensor = network(task_input(image, self.window))
         if answer.ndim < 2 or answer.shape[1] != len(self.labels):
             found = tuple(answer.shape)
             raise InputError(
@@ -224,6 +219,7 @@ class TaskConfig(Strict):
             },
             "task": self.kind,
             "labels": list(self.labels),
+            "window": None if self.window is None else list(self.window),
             "input": "image in HU / 1000, one slice" if self.window is None else f"image, {self.window} HU to 0..1",
             "output": f"{self.kind}, before the activation; one channel for each label",
         }
