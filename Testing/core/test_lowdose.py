@@ -58,6 +58,21 @@ def test_sparse_views_keep_every_nth_angle(disk) -> None:
     assert abs(few.image.array[0][24:40, 24:40].mean()) < 10
 
 
+def test_bins_as_wide_as_pixels_do_not_fold_noise_into_them(disk) -> None:
+    """The same photons, counted in 513 narrow bins or in 64: the coarse image cannot hold what the narrow ones see."""
+    core, errors = np.s_[:, 20:44, 20:44], []
+    for bins in (513, 64):
+        settings = {"bins": bins, "photons": 4096 * 513 / bins, "fine_pixels": 256}
+        low = simulate_lowdose(disk, **settings).acquisition
+        assert low.geometry.n_bins * low.geometry.pitch == pytest.approx(256 * np.sqrt(2))
+        errors.append(
+            (low.image.array - simulate_lowdose(disk, **{**settings, "photons": 1e11}).acquisition.image.array)[
+                core
+            ].std()
+        )
+    assert errors[1] < 0.3 * errors[0]
+
+
 def test_repeatable_and_true_scale_by_default(disk) -> None:
     first, second = (simulate_lowdose(disk, seed=3, fine_pixels=64) for _ in range(2))
     assert np.array_equal(first.acquisition.sinogram, second.acquisition.sinogram)
@@ -69,6 +84,7 @@ def test_repeatable_and_true_scale_by_default(disk) -> None:
     [
         ({"photons": 0}, "Photons per bin"),
         ({"views": 333}, "must divide 1000"),
+        ({"bins": 4}, "must lie in 8..8192, not 4"),
         ({"preset": "lodo"}, "known ones are lodopab, true-scale"),
         ({"dose": 1}, "Unknown low-dose setting 'dose'"),
     ],

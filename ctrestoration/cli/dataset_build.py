@@ -53,6 +53,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     lowdose.add_argument("--photons", metavar="N", type=float, default=4096.0, help="per bin (default 4096)")
     lowdose.add_argument("--views", metavar="N", type=int, default=1000, help="divides 1000 (default 1000)")
     lowdose.add_argument(
+        "--bins", metavar="N", type=int, default=513, help="of the detector; coarse pixels need fewer (default 513)"
+    )
+    lowdose.add_argument(
         "--fine-pixels", metavar="N", type=int, default=1000, help="grid that is projected (default 1000)"
     )
 
@@ -104,7 +107,7 @@ def _settings(arguments: argparse.Namespace) -> BuildSettings:
     return LowDoseBuild(
         **common, preset=preset, labels=_resolved(arguments.labels), dataset=name, dataset_folder=folder,
         classes=dict(_class(text) for text in arguments.classes), photons=arguments.photons, views=arguments.views,
-        fine_pixels=arguments.fine_pixels,
+        bins=arguments.bins, fine_pixels=arguments.fine_pixels,
     )  # fmt: skip
 
 

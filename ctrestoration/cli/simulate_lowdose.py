@@ -23,6 +23,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--photons", type=float, default=4096.0, help="per detector bin (default: %(default)g)")
     parser.add_argument("--views", type=int, default=1000, help="views kept of 1000 (default: %(default)s)")
+    parser.add_argument(
+        "--bins",
+        type=int,
+        default=513,
+        help="of the detector; pixels of 2 mm and more need fewer (default: %(default)s)",
+    )
     parser.add_argument("--window", default="ram-lak", help="FBP window (default: %(default)s)")
     parser.add_argument("--seed", type=seed_number, default=0, help="of the photon noise (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print the settings as one JSON object")
@@ -48,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         photons=arguments.photons,
         views=arguments.views,
+        bins=arguments.bins,
         window=arguments.window,
         control=terminal_control(),
     )

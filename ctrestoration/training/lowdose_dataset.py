@@ -43,6 +43,7 @@ class LowDoseBuild(BuildSettings):
         classes: name -> its numbers in the segmentations, in the order of the class numbers.
         photons: per detector bin without patient.
         views: over half a turn.
+        bins: of the detector.
         fine_pixels: the patient is projected from a grid at least this fine.
     """
 
@@ -54,6 +55,7 @@ class LowDoseBuild(BuildSettings):
     classes: dict[str, tuple[int, ...]] = field(default_factory=lambda: dict(CLASSES))
     photons: float = 4096.0
     views: int = 1000
+    bins: int = 513
     fine_pixels: int = 1000
 
     def __post_init__(self) -> None:
@@ -82,7 +84,7 @@ class LowDoseBuild(BuildSettings):
 
     def scanner(self) -> dict[str, Any]:
         """Fields of `simulate.lowdose.LowDoseSettings`."""
-        return {name: getattr(self, name) for name in ("preset", "photons", "views", "fine_pixels")}
+        return {name: getattr(self, name) for name in ("preset", "photons", "views", "bins", "fine_pixels")}
 
     def check(self) -> None:
         """Refuse what cannot be used, before anything is simulated.

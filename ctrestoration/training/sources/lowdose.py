@@ -70,6 +70,9 @@ class Config(Strict):
     )
     photons: float = Field(default=4096.0, ge=1, le=1e12, description="Photons per detector bin without patient.")
     views: int = Field(default=1000, ge=1, le=1000, description="Views over half a turn; divides 1000.")
+    bins: int = Field(
+        default=513, ge=8, le=8192, description="Detector bins; on coarse pixels about as many as pixels in a row."
+    )
     fine_pixels: int = Field(
         default=1000, ge=16, le=4096, description="The patient is projected from a grid at least this fine."
     )
@@ -91,7 +94,7 @@ class Config(Strict):
 
     def scanner(self) -> dict[str, Any]:
         """The simulation's settings, see `simulate.lowdose.LowDoseSettings`."""
-        return {name: getattr(self, name) for name in ("preset", "photons", "views", "fine_pixels")}
+        return {name: getattr(self, name) for name in ("preset", "photons", "views", "bins", "fine_pixels")}
 
 
 class LowDose:
