@@ -16,6 +16,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,8 @@ MONO_FAILURE = (
     "Corrects the beam hardening of bone, too, in the slices that hold metal: dense bone is some 150 HU darker "
     "there than in the slices beside them, which are left as they are. For reading, take guided-unet or unet-uc."
 )
+KEPT: tuple[str, ...] = ()
+"""Images of the scans that are kept beside the truth; ("nmar",) for a network of the first half's kind."""
 CROP = 128
 WIDTHS = [16, 32, 64, 128, 128]
 PRIOR: dict[str, Any] = {
@@ -212,7 +215,7 @@ def _derive(out: Path, name: str, control: Control) -> None:
     network, about = load_network(weights)
     settings = scans.Config.model_validate(read_manifest(out / name)["settings"])
 
-    def make(sample: Sample) -> Sample:
+    def make(_: int, sample: Sample) -> Sample:
         batch = {key: torch.from_numpy(sample[key])[None] for key in PRIOR_INPUTS}
         with torch.inference_mode():
             prior = (batch["nmar"] + HU_SCALE * network(network_inputs(batch, PRIOR_INPUTS)))[0].numpy()
@@ -221,49 +224,26 @@ def _derive(out: Path, name: str, control: Control) -> None:
     derive_images(out / name, out / f"guided-{name}", make, {"prior": about["name"], "step": about["step"]}, control)
 
 
-def _truths(job: tuple[Path, str, list[int]]) -> None:
-    """The guided scans again, with the noise-free truth at 70 keV as target: no simulation is repeated for it.
-
-    Scans without artifact keep their own image as target.
-    """
-    from ctrestoration.jobs.durable import replace_file
-    from ctrestoration.training.cases import implanted, slices_with_metal
-    from ctrestoration.training.keys import Key
-    from ctrestoration.training.scan_store import _name, _source, _write, read_manifest, read_scan
-    from ctrestoration.training.sources.simulated import PLACEMENTS
-
-    out, name, indices = job
-    manifest = read_manifest(out / name)
-    source = _source(scans.Config.model_validate(manifest["settings"]).model_dump_json())
-    for index in indices:
-        sample = read_scan(out / f"guided-{name}", index)
-        if not np.array_equal(sample["input"], sample["target"]):
-            # As `Simulated.scan` draws it, up to the slice.
-            draw = Key(manifest["seed"], manifest["stage"], 0, index).generator("case")
-            patient = source.drawn(draw)
-            volume, metals, _ = implanted(patient, draw, PLACEMENTS[source.settings.placement])
-            z = int(draw.choice(slices_with_metal(volume, metals), size=1, replace=False)[0])
-            sample["target"] = np.maximum(volume.array[z], np.float32(AIR_HU))[None]
-        replace_file(out / f"truth-{name}" / _name(index), lambda part, sample=sample: _write(part, sample))  # type: ignore[misc]
-
-
 def _store_truths(out: Path, name: str, control: Control, workers: int) -> None:
-    from ctrestoration.jobs.durable import replace_json, sha256_of
-    from ctrestoration.training.processes import in_processes
-    from ctrestoration.training.scan_store import MANIFEST, _name, read_manifest
+    """The scans again with their guided images, and the noise-free truth at 70 keV as target: nothing is simulated."""
+    from ctrestoration.training.scan_store import derive_images, read_manifest
 
-    folder = out / f"truth-{name}"
-    if (folder / MANIFEST).is_file():
-        return
-    folder.mkdir(exist_ok=True)
-    manifest = read_manifest(out / f"guided-{name}")
-    count = len(manifest["files"])
-    missing = [index for index in range(count) if not (folder / _name(index)).is_file()]
-    jobs = [(out, name, missing[start : start + 8]) for start in range(0, len(missing), 8)]
-    for _ in in_processes(_truths, jobs, workers, control, f"Truth of {count} scans"):
-        pass
-    digests = {_name(index): sha256_of(folder / _name(index)) for index in range(count)}
-    replace_json(folder / MANIFEST, {**manifest, "target": "noise-free truth at 70 keV", "files": digests})
+    derived = read_manifest(out / f"guided-{name}")
+    facts = {key: derived[key] for key in ("prior", "step")} | {"target": "noise-free truth at 70 keV"}
+    make = partial(_truth, out, name)
+    derive_images(out / name, out / f"truth-{name}", make, facts, control, keep=KEPT, workers=workers)
+
+
+def _truth(out: Path, name: str, index: int, sample: Sample) -> Sample:
+    """Images of a scan. One without artifact keeps its own image as target."""
+    from ctrestoration.training.keys import Key
+    from ctrestoration.training.scan_store import read_manifest, read_scan, stored_source
+
+    made = read_scan(out / f"guided-{name}", index, ("prior", "guided"))
+    if not np.array_equal(sample["input"], sample["target"]):
+        manifest = read_manifest(out / name)
+        made["target"] = stored_source(out / name).truth(Key(manifest["seed"], manifest["stage"], 0, index))[None]
+    return made
 
 
 def _guided(sample: Sample, prior: NDArray[np.float32], settings: scans.Config) -> NDArray[np.float32]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ctrestoration.training.keys import Key
 
 
@@ -21,3 +23,8 @@ class Stored:
 
     def fingerprint(self) -> str:
         return "stored"
+
+
+def numbered(index: int, sample: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Images derived from a stored scan, for processes that import as little as possible."""
+    return {"target": sample["target"] + np.float32(index), "prior": sample["li"]}

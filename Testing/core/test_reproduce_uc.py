@@ -15,6 +15,8 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("numba", reason="simulating slices without numba takes too long for a test")
 pytest.importorskip("yaml", reason="training needs PyYAML")
 
+from core.stored_samples import numbered  # noqa: E402
+
 from ctrestoration.cli.main import main  # noqa: E402
 from ctrestoration.control import Control  # noqa: E402
 from ctrestoration.errors import Cancelled, InputError  # noqa: E402
@@ -244,7 +246,8 @@ def test_images_derived_from_stored_scans_are_images_of_recipes(study: Path, tmp
     from ctrestoration.training.scan_store import derive_images, read_manifest
 
     folder, out = study / "data" / "test", tmp_path / "derived"
-    count = derive_images(folder, out, lambda sample: {"prior": sample["li"] + 1}, {"prior": "li plus one"})
+    facts = {"prior": "li plus one"}
+    count = derive_images(folder, out, lambda _, sample: {"prior": sample["li"] + 1}, facts)
     assert count == 2
     assert read_manifest(out)["prior"] == "li plus one"
     config = stored_scans.Config(name="stored_scans", folder=out, augment=True)
@@ -253,3 +256,46 @@ def test_images_derived_from_stored_scans_are_images_of_recipes(study: Path, tmp
     original = stored_scans.Config(name="stored_scans", folder=folder).create().sample(Key(0, "validation", 0, 1))
     assert np.array_equal(sample["prior"], original["li"] + 1)
     assert np.array_equal(sample["target"], original["target"])
+    assert derive_images(folder, out, _refuse, facts) == 2, "what is finished is not made again"
+    with pytest.raises(InputError, match="made otherwise"):
+        derive_images(folder, out, _refuse, {"prior": "li plus two"})
+
+
+def test_derived_images_replace_the_target_and_keep_what_is_asked_for(
+    study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ctrestoration.training import scan_store
+    from ctrestoration.training.scan_store import derive_images, read_manifest, read_scan
+
+    folder = study / "data" / "test"
+    monkeypatch.setattr(scan_store, "_SHARE", 1)  # else one process makes all
+    for workers in (1, 2):
+        derive_images(folder, tmp_path / str(workers), numbered, {"made": "numbered"}, keep=("li",), workers=workers)
+    assert read_manifest(tmp_path / "1") == read_manifest(tmp_path / "2"), "the bits do not depend on the workers"
+    assert read_manifest(tmp_path / "1")["images"] == ["li", "prior"]
+    for index in range(2):
+        derived, original = read_scan(tmp_path / "1", index), read_scan(folder, index)
+        assert set(derived) == {"input", "target", "metal", "li", "prior"}
+        assert np.array_equal(derived["target"], original["target"] + index)
+        assert np.array_equal(derived["li"], original["li"])
+    with pytest.raises(InputError, match="hold no image nmar"):
+        derive_images(folder, tmp_path / "3", numbered, {}, keep=("nmar",))
+    with pytest.raises(InputError, match="not empty"):
+        derive_images(folder, folder.parent, numbered, {})
+
+
+def _refuse(index: int, sample: dict[str, Any]) -> dict[str, Any]:
+    raise AssertionError("made again")
+
+
+def test_the_truth_of_a_scan_is_drawn_as_the_scan_is(study: Path) -> None:
+    from ctrestoration.training.scan_store import read_manifest, read_scan, stored_source
+
+    folder = study / "data" / "test"
+    manifest, source = read_manifest(folder), stored_source(folder)
+    assert stored_source(folder) is source
+    for index in range(2):
+        key = Key(manifest["seed"], manifest["stage"], 0, index)
+        scan = source.scan(key)
+        assert np.array_equal(scan.pair()["target"][None], read_scan(folder, index)["target"])
+        assert np.array_equal(source.truth(key), np.maximum(scan.simulation.truth.array[0], -1024))

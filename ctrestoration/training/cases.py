@@ -182,8 +182,7 @@ def scan_case(
         The scans, and the case as JSON types: what was drawn, with the patient, the slices and the noise seed.
     """
     volume, metals, case = implanted(patient, draw, kinds)
-    with_metal = slices_with_metal(volume, metals)
-    chosen = [int(z) for z in np.sort(draw.choice(with_metal, size=min(slices, with_metal.size), replace=False))]
+    chosen = chosen_slices(volume, metals, draw, slices)
     seed = int(draw.integers(2**31))
     scans = [scan_slice(volume, metals, z, preset, seed + number) for number, z in enumerate(chosen)]
     facts = {"patient": patient.name, "slices": chosen, "noise_seed": seed, **case.description}
@@ -206,6 +205,12 @@ def implanted(patient: Patient, draw: np.random.Generator, kinds: Sequence[str] 
 def slices_with_metal(volume: Volume, metals: Fractions) -> NDArray[np.intp]:
     """Slices that hold enough metal to be worth a scan."""
     return np.flatnonzero(_metal_mm2(_total(metals, volume.grid), volume.grid) >= _LEAST_MM2)
+
+
+def chosen_slices(volume: Volume, metals: Fractions, draw: np.random.Generator, count: int) -> list[int]:
+    """Some of the slices with metal, in their order."""
+    with_metal = slices_with_metal(volume, metals)
+    return [int(z) for z in np.sort(draw.choice(with_metal, size=min(count, with_metal.size), replace=False))]
 
 
 def _clean_kind(draw: np.random.Generator, share: float) -> bool | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Collection
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ from ctrestoration.training.processes import in_processes
 from ctrestoration.training.sources import DamagedSampleError, Sample, scans
 
 MANIFEST = "manifest.json"
-MakeImages = Callable[[Sample], Sample]
+MakeImages = Callable[[int, Sample], Sample]
+_ALWAYS = ("input", "target", "metal")
 _SHARE = 4
-"""Samples simulated by a process before progress is reported."""
+"""Samples made by a process before progress is reported."""
 
 
 def build_scans(
@@ -49,26 +50,11 @@ def build_scans(
         OSError: it cannot be written.
     """
     wanted = {"settings": settings.model_dump(mode="json"), "seed": seed, "stage": stage}
-    begun = folder / "build.json"
-    known = json.loads(begun.read_text(encoding="utf-8")) if begun.is_file() else None
-    if known is None and folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{folder} is not empty: choose a new folder for the scans.")
-    if known not in (None, wanted):
-        raise InputError(f"{folder} holds scans with other settings: choose another folder.")
-    if (folder / MANIFEST).is_file():
-        return settings.count
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_json(begun, wanted)
-    sweep_temporaries(folder)
-    missing = [index for index in range(settings.count) if not (folder / _name(index)).is_file()]
-    # Neighbors go to one process: each keeps the patients that it has made.
-    shares = [missing[start : start + _SHARE] for start in range(0, len(missing), _SHARE)]
-    jobs = [(folder, settings, seed, stage, share) for share in shares]
-    done = 1 - len(missing) / settings.count
-    for _ in in_processes(_simulate, jobs, workers, control.part(done, 1.0), f"Simulating {settings.count} scans"):
-        pass
-    digests = {_name(index): sha256_of(folder / _name(index)) for index in range(settings.count)}
-    replace_json(folder / MANIFEST, {**wanted, "files": digests})
+    _begin(folder, wanted)
+    if not (folder / MANIFEST).is_file():
+        message = f"Simulating {settings.count} scans"
+        _fill(folder, settings.count, partial(_simulate, folder, settings, seed, stage), workers, control, message)
+        replace_json(folder / MANIFEST, {**wanted, "files": _digests(folder, settings.count)})
     return settings.count
 
 
@@ -100,12 +86,35 @@ def read_scan(folder: Path, index: int, names: Collection[str] = ()) -> Sample:
     Raises:
         DamagedSampleError: the file is missing or damaged.
     """
-    path = folder / _name(index)
+    path = _path(folder, index)
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in names or arrays.files}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DamagedSampleError(f"{path} (sample {index}) cannot be read, the file is damaged: {error}.") from error
+
+
+def write_scan(folder: Path, index: int, sample: Sample) -> None:
+    """Store one sample, in the place of one that was there; its digest in the manifest is the caller's matter.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+
+    def write(path: Path) -> None:
+        with path.open("wb") as stream:
+            np.savez(stream, **sample)  # type: ignore[arg-type]
+
+    replace_file(_path(folder, index), write)
+
+
+def stored_source(folder: Path) -> scans.Scans:
+    """What simulated the scans of a folder: it makes each patient once in a process.
+
+    Raises:
+        InputError: the folder holds no finished scans.
+    """
+    return _source(scans.Config.model_validate(read_manifest(folder)["settings"]).model_dump_json())
 
 
 def images_in(folder: Path) -> set[str]:
@@ -114,49 +123,94 @@ def images_in(folder: Path) -> set[str]:
     return set(manifest.get("images") or scans.Config.model_validate(manifest["settings"]).images())
 
 
-def derive_images(folder: Path, out: Path, make: MakeImages, facts: dict[str, Any], control: Control = SILENT) -> int:
+def derive_images(
+    folder: Path,
+    out: Path,
+    make: MakeImages,
+    facts: dict[str, Any],
+    control: Control = SILENT,
+    *,
+    keep: Collection[str] = (),
+    workers: int = 1,
+) -> int:
     """Store what is made of every stored scan, images alone, or go on with an interrupted derivation.
 
     Args:
         folder: stored scans.
-        out: new folder, or of an interrupted derivation.
-        make: names and images [1, row, column] in HU, added to "input", "target" and "metal", from a whole sample.
+        out: new folder, or of a derivation with the same facts.
+        make: names and images [1, row, column] in HU, from the number of a scan and its whole sample. They are added
+            to "input", "target" and "metal", or take their place.
         facts: JSON types; how the images are made. They stand in the manifest.
         control: reported to between scans.
+        keep: further images of the scans that are stored, too.
+        workers: processes. With several, `make` is a function of a module, or a `partial` of one.
 
     Returns:
         Number of scans.
 
     Raises:
-        InputError: `folder` holds no scans.
+        InputError: `folder` holds no scans, or not those to keep; `out` holds something else.
         DamagedSampleError: a scan is damaged.
         OSError: `out` cannot be written.
     """
     manifest = read_manifest(folder)
-    out.mkdir(parents=True, exist_ok=True)
-    sweep_temporaries(out)
-    count, names = len(manifest["files"]), set[str]()
-    for index in control.track(range(count), f"Deriving images of {count} scans"):
-        path = out / _name(index)
-        if not path.is_file():
-            sample = read_scan(folder, index)
-            made = {name: sample[name] for name in ("input", "target", "metal")} | make(sample)
-            replace_file(path, lambda part, made=made: _write(part, made))  # type: ignore[misc]
-        names |= set(read_scan(out, index))
-    digests = {_name(index): sha256_of(out / _name(index)) for index in range(count)}
-    content = {key: manifest[key] for key in ("settings", "seed", "stage")} | facts
-    images = sorted(names - {"input", "target", "metal"})
-    replace_json(out / MANIFEST, {**content, "images": images, "files": digests})
+    if missing := set(keep) - images_in(folder):
+        raise InputError(f"The scans of {folder} hold no image {', '.join(sorted(missing))} that could be kept.")
+    count = len(manifest["files"])
+    content = {key: manifest[key] for key in ("settings", "seed", "stage")} | json.loads(json.dumps(facts))
+    if (out / MANIFEST).is_file():
+        derived = read_manifest(out)
+        if any(derived.get(key) != value for key, value in content.items()) or not set(keep) <= images_in(out):
+            raise InputError(f"{out} holds images that were made otherwise: choose another folder.")
+        return count
+    _begin(out, {**content, "keep": sorted(keep)})
+    names = (*_ALWAYS, *keep)
+    _fill(out, count, partial(_derive, folder, out, make, names), workers, control, f"Deriving images of {count} scans")
+    found = set[str]()
+    for index in range(count):
+        with np.load(_path(out, index), allow_pickle=False) as arrays:
+            found |= set(arrays.files)
+    content["images"] = sorted(found - set(_ALWAYS))
+    replace_json(out / MANIFEST, {**content, "files": _digests(out, count)})
     return count
 
 
-def _simulate(job: tuple[Path, scans.Config, int, str, list[int]]) -> None:
-    """Simulate and store some samples; a process of its own makes each patient once."""
-    folder, settings, seed, stage, indices = job
+def _begin(folder: Path, wanted: dict[str, Any]) -> None:
+    """Note in a new folder what it will hold; refuse one that holds something else."""
+    begun = folder / "build.json"
+    known = json.loads(begun.read_text(encoding="utf-8")) if begun.is_file() else None
+    if known is None and folder.exists() and any(folder.iterdir()):
+        raise InputError(f"{folder} is not empty: choose a new folder for the scans.")
+    if known not in (None, wanted):
+        raise InputError(f"{folder} holds scans with other settings: choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if known is None:
+        replace_json(begun, wanted)
+    sweep_temporaries(folder)
+
+
+def _fill(
+    folder: Path, count: int, make: Callable[[list[int]], None], workers: int, control: Control, message: str
+) -> None:
+    """Make the scans that are missing, some at a time."""
+    missing = [index for index in range(count) if not _path(folder, index).is_file()]
+    # Neighbors go to one process: each keeps the patients that it has made.
+    shares = [missing[start : start + _SHARE] for start in range(0, len(missing), _SHARE)]
+    done = 1 - len(missing) / max(count, 1)
+    for _ in in_processes(make, shares, workers, control.part(done, 1.0), message):
+        pass
+
+
+def _simulate(folder: Path, settings: scans.Config, seed: int, stage: str, indices: list[int]) -> None:
     source = _source(settings.model_dump_json())
     for index in indices:
-        sample = source.sample(Key(seed, stage, 0, index))
-        replace_file(folder / _name(index), lambda part, sample=sample: _write(part, sample))  # type: ignore[misc]
+        write_scan(folder, index, source.sample(Key(seed, stage, 0, index)))
+
+
+def _derive(folder: Path, out: Path, make: MakeImages, names: tuple[str, ...], indices: list[int]) -> None:
+    for index in indices:
+        sample = read_scan(folder, index)
+        write_scan(out, index, {name: sample[name] for name in names} | make(index, sample))
 
 
 @lru_cache(maxsize=1)
@@ -164,10 +218,10 @@ def _source(settings: str) -> scans.Scans:
     return scans.Config.model_validate_json(settings).create()
 
 
-def _name(index: int) -> str:
-    return f"{index:05d}.npz"
+def _path(folder: Path, index: int) -> Path:
+    return folder / f"{index:05d}.npz"
 
 
-def _write(path: Path, sample: Sample) -> None:
-    with path.open("wb") as stream:
-        np.savez(stream, **sample)  # type: ignore[arg-type]
+def _digests(folder: Path, count: int) -> dict[str, str]:
+    paths = [_path(folder, index) for index in range(count)]
+    return {path.name: sha256_of(path) for path in paths}
