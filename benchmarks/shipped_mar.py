@@ -59,11 +59,9 @@ MONO_FAILURE = (
     "Corrects the beam hardening of bone, too, in the slices that hold metal: dense bone is some 150 HU darker "
     "there than in the slices beside them, which are left as they are. For reading, take guided-unet or unet-uc."
 )
-KEPT: tuple[str, ...] = ()
-"""Images of the scans that are kept beside the truth; ("nmar",) for a network of the first half's kind."""
 CROP = 128
 WIDTHS = [16, 32, 64, 128, 128]
-PRIOR: dict[str, Any] = {
+UNET: dict[str, Any] = {
     "method": {
         "name": "supervised",
         "network": {"name": "unet", "widths": WIDTHS},
@@ -73,17 +71,34 @@ PRIOR: dict[str, Any] = {
         "stages": {"main": {"epochs": 80}},
     }
 }
+_SAME = {name: UNET["method"][name] for name in ("network", "inputs", "added_to")}
 UNCERTAIN: dict[str, Any] = {
     "method": {
-        **{name: PRIOR["method"][name] for name in ("network", "inputs", "added_to")},
+        **_SAME,
         "name": "uc",
-        "initial_weights": "../prior/weights/g.safetensors",
+        "initial_weights": "../unet/weights/g.safetensors",
         "restart": "continue",
         "stages": {"warm": {"epochs": 3, "hand_on": "last"}, "main": {"epochs": 12}},
     }
 }
 """The same network with the uncertainty-constraint loss: its early networks cost as much as a step in every step, so it
 goes on from the trained one."""
+UNET_MONO: dict[str, Any] = {
+    "method": {
+        **UNET["method"],
+        "initial_weights": "../unet/weights/g.safetensors",
+        "stages": {"main": {"epochs": 15}},
+    }
+}
+"""And taught the noise-free image at 70 keV: beam hardening of bone goes, too."""
+PRIOR: dict[str, Any] = {
+    "method": {
+        **_SAME,
+        "name": "uc",
+        "stages": {"warm": {"epochs": 4, "hand_on": "last"}, "main": {"epochs": 40}},
+    }
+}
+"""What the guided networks complete the sinogram with."""
 REFINE: dict[str, Any] = {
     "method": {
         "name": "supervised",
@@ -91,10 +106,9 @@ REFINE: dict[str, Any] = {
         "inputs": ["input", "prior", "guided", "metal"],
         "added_to": "guided",
         "loss": "rmse",
-        "stages": {"main": {"epochs": 40}},
+        "stages": {"main": {"epochs": 25}},
     }
 }
-
 MONO: dict[str, Any] = {
     "method": {
         **REFINE["method"],
@@ -102,15 +116,7 @@ MONO: dict[str, Any] = {
         "stages": {"main": {"epochs": 15}},
     }
 }
-"""The second half once more, taught the noise-free image at 70 keV: beam hardening of bone goes, too."""
-UNET_MONO: dict[str, Any] = {
-    "method": {
-        **PRIOR["method"],
-        "initial_weights": "../prior/weights/g.safetensors",
-        "stages": {"main": {"epochs": 15}},
-    }
-}
-"""And the U-Net alone."""
+"""The second half once more, taught the noise-free image, too."""
 
 
 def split_volumes(data: Path, out: Path) -> tuple[list[Path], list[Path]]:
@@ -160,8 +166,9 @@ def train(out: Path, workers: int) -> None:
 
     control = terminal_control()
     stores = ("train-benchmark", "train-clinical")
-    _train(out / "prior", PRIOR, stores, control)
+    _train(out / "unet", UNET, stores, control)
     _train(out / "uncertain", UNCERTAIN, stores, control)
+    _train(out / "prior", PRIOR, stores, control)
     for name in STORES:
         _derive(out, name, control)
     _train(out / "refine", REFINE, tuple(f"guided-{name}" for name in stores), control)
@@ -231,7 +238,7 @@ def _store_truths(out: Path, name: str, control: Control, workers: int) -> None:
     derived = read_manifest(out / f"guided-{name}")
     facts = {key: derived[key] for key in ("prior", "step")} | {"target": "noise-free truth at 70 keV"}
     make = partial(_truth, out, name)
-    derive_images(out / name, out / f"truth-{name}", make, facts, control, keep=KEPT, workers=workers)
+    derive_images(out / name, out / f"truth-{name}", make, facts, control, keep=("nmar",), workers=workers)
 
 
 def _truth(out: Path, name: str, index: int, sample: Sample) -> Sample:
