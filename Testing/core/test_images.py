@@ -201,7 +201,8 @@ def test_a_gzip_file_with_a_wrong_size_mark_is_read_through(tmp_path: Path) -> N
 def test_an_air_free_crop_is_noted_and_read(tmp_path: Path) -> None:
     array = np.random.default_rng(0).normal(40, 30, (4, 6, 5)).astype(np.float32)
     with pytest.warns(CTRestorationWarning, match="holds no air"):
-        read_volume(stored(tmp_path / "ct.nrrd", array))
+        volume = read_volume(stored(tmp_path / "ct.nrrd", array))
+    assert np.array_equal(volume.array, array)
 
 
 def test_without_simpleitk_the_sentence_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
