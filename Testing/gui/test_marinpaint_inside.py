@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 import unittest
 from pathlib import Path
 from typing import Any
@@ -39,4 +40,5 @@ def test_the_modules_own_test(load_module: Any) -> None:
     import slicer
 
     load_module("MARInpaint")
+    assert unittest.defaultTestLoader.getTestCaseNames(sys.modules["MARInpaint"].MARInpaintTest)
     slicer.selfTests["MARInpaint"]()

@@ -167,13 +167,20 @@ def test_deletions_and_scene_close(scene, results, layout):
     view.show(results[:3], (-160, 240))
     scene.RemoveNode(results[1])
     view.setWindow(0, 100)
+    assert results[2].GetDisplayNode().GetWindow() == 100
     scene.RemoveNode(view.compositeNode(0))
     view.setOpacity(0.5)
+    assert [view.compositeNode(number).GetForegroundOpacity() for number in range(3)] == [0.5] * 3
     view.restore()
+    assert not view.isShown()
+    assert layout.GetViewArrangement() == 3
     view.show([results[0], results[2]], (-160, 240))
+    shown = [view.compositeNode(number).GetBackgroundVolumeID() for number in range(2)]
+    assert shown == [results[0].GetID(), results[2].GetID()]
     scene.Clear(False)
     view.setWindow(0, 100)
     view.restore()
+    assert view.sliceNodes() == []
 
 
 def test_scene_saved_in_the_layout_opens_in_it(scene, results, layout, tmp_path):
