@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.cli.inputs import add_reading_options
+from ctrestoration.cli.inputs import add_reading_options, add_uncertainty_options
 from ctrestoration.errors import InputError
 from ctrestoration.volume import LabelMap, Volume, axial_part
 
@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--threshold", type=float, metavar="HU", help="metal threshold (default: chosen from the image)"
     )
-    parser.add_argument("--uncertainty", metavar="F", help="write the uncertainty in HU, where the method gives one")
+    add_uncertainty_options(parser)
     parser.add_argument("--synthesized", metavar="F", help="write the mask of voxels whose rays were mostly filled in")
     parser.add_argument(
         "--slices", type=int, nargs=2, metavar=("FIRST", "LAST"),
@@ -60,10 +60,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_labels, write_volume
 
-    method = chosen_method("mar", arguments.method, arguments.device, arguments.uncertainty is not None)
+    method = chosen_method(
+        "mar", arguments.method, arguments.device, arguments.uncertainty is not None, arguments.calibration
+    )
     outputs = [path for path in (arguments.output, arguments.uncertainty, arguments.synthesized) if path is not None]
     for number, output in enumerate(outputs):
-        refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal)
+        refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.metal, arguments.calibration)
         check_output(output)
         if output in outputs[:number]:
             raise InputError(f"{output} is asked for twice: every output needs a name of its own.")
@@ -74,13 +76,11 @@ def run(arguments: argparse.Namespace) -> int:
     acquisition = _acquisition(arguments, volume, where, facts, control.part(0.0, 0.4))
     if acquisition is None:
         # Nothing to correct, but a front end finds every file that it asked for.
-        restored, uncertainty, mask = volume, None, np.zeros(volume.grid.shape, dtype=bool)
+        restored, mask = volume, np.zeros(volume.grid.shape, dtype=bool)
+        uncertainty = volume.replaced(mask.astype(np.float32)) if arguments.uncertainty else None
+        facts["uncertainty"] = "zero, since nothing was corrected"
     else:
         restored, uncertainty, mask = _restored(method, acquisition, volume, where, facts, control.part(0.4, 1.0))
-    if acquisition is not None and arguments.uncertainty and uncertainty is None:
-        raise InputError(
-            f"Method {method.name!r} gives no uncertainty: leave --uncertainty out, or choose another one."
-        )
     write_volume(restored, arguments.output)
     facts["files"] = [arguments.output]
     if uncertainty is not None and arguments.uncertainty:
@@ -92,7 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
     else:
-        print("\n".join([facts["metal"], *(f"wrote {path}" for path in facts["files"])]))
+        said = [f"uncertainty: {facts['uncertainty']}"] if arguments.uncertainty else []
+        print("\n".join([facts["metal"], *said, *(f"wrote {path}" for path in facts["files"])]))
     return 0
 
 
@@ -105,6 +106,8 @@ def _restored(
     control: Control,
 ) -> tuple[Volume, Volume | None, NDArray[np.bool_]]:
     """Image, uncertainty and mask of synthesized voxels on the whole grid, changed in the wanted part only."""
+    from ctrestoration.cli.inputs import tell_scope
+
     restoration = method.restore(acquisition, control)
     part = volume.part(where)
 
@@ -119,6 +122,9 @@ def _restored(
     found = whole(acquisition.image.replaced(mask.astype(np.float32)), nothing).array > 0
     uncertainty = None if restoration.uncertainty is None else whole(restoration.uncertainty, nothing)
     facts |= {"synthesized_voxels": int(found.sum()), "provenance": restoration.provenance}
+    if uncertainty is not None:
+        facts["uncertainty"] = restoration.uncertainty_meaning()
+        tell_scope(restoration)
     return whole(restoration.image, volume.array), uncertainty, found
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ctrestoration.registry import Method, Task
+    from ctrestoration.restoration import Restoration
     from ctrestoration.volume import Volume
 
 
@@ -54,7 +56,28 @@ def read_input(path: str, arguments: argparse.Namespace) -> Volume:
     )
 
 
-def chosen_method(task: Task, name: str, device: str, uncertain: bool) -> Method:
+def add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
+    """Declare --uncertainty and --calibration."""
+    parser.add_argument(
+        "--uncertainty", metavar="F",
+        help="write the uncertainty in HU, where the method gives one: the half-width of an interval where its weights "
+        "are calibrated, else a standard deviation, which is no error bar; what is printed says which",
+    )  # fmt: skip
+    parser.add_argument(
+        "--calibration", metavar="FILE",
+        help="calibration of the uncertainty (default: the one beside the weights, if there is one)",
+    )  # fmt: skip
+
+
+def tell_scope(restoration: Restoration) -> None:
+    """Say on the terminal what tells that a calibrated uncertainty may not hold for this CT."""
+    from ctrestoration.cli.terminal import say
+
+    for sentence in (restoration.provenance.get("interval") or {}).get("outside_scope", []):
+        say(f"the uncertainty's calibration may not hold: {sentence}", "notice")
+
+
+def chosen_method(task: Task, name: str, device: str, uncertain: bool, calibration: str | None = None) -> Method:
     """The method of that name, set to compute where and what it was asked to.
 
     Args:
@@ -62,16 +85,24 @@ def chosen_method(task: Task, name: str, device: str, uncertain: bool) -> Method
         name: of a method, or the path of a weights file.
         device: "auto", "cpu" or "cuda".
         uncertain: whether its uncertainty is wanted, too.
+        calibration: file for that uncertainty, or None.
 
     Raises:
-        InputError: unknown method, or one that computes on the CPU only although a GPU was asked for.
+        InputError: unknown method, one that gives no uncertainty or computes on the CPU only although that or a GPU was
+            asked for, or a calibration that is not its own.
     """
     from ctrestoration import registry
     from ctrestoration.errors import InputError
 
     method = registry.get(task, name)
+    if calibration is not None and not uncertain:
+        raise InputError("--calibration belongs to --uncertainty: give the file that the uncertainty is written to.")
+    if uncertain and not getattr(method, "gives_uncertainty", False):
+        raise InputError(f"Method {name!r} gives no uncertainty: leave --uncertainty out, or choose another one.")
+    if calibration is not None and not hasattr(method, "path"):
+        raise InputError(f"Method {name!r} has no weights that could be calibrated: leave --calibration out.")
     if uncertain and hasattr(method, "with_uncertainty"):
-        method = method.with_uncertainty()
+        method = method.with_uncertainty(*([] if calibration is None else [Path(calibration)]))
     choose = getattr(method, "on_device", None)
     if choose is not None:
         return choose(device)  # type: ignore[no-any-return]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ctrestoration.cli.inputs import add_reading_options
+from ctrestoration.cli.inputs import add_reading_options, add_uncertainty_options
 from ctrestoration.errors import InputError
 
 COMMAND = "reconstruct"
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="fbp-hann, nlm, tv, ... or WEIGHTS.safetensors; an unknown name lists them all",
     )
     parser.add_argument("--acquisition", metavar="F", help="the sinograms of IN; some methods need them")
-    parser.add_argument("--uncertainty", metavar="F", help="write the uncertainty in HU, where the method gives one")
+    add_uncertainty_options(parser)
     parser.add_argument(
         "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where networks compute (default auto)"
     )
@@ -34,16 +34,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, restore, write."""
     from ctrestoration.acquisition import Acquisition
-    from ctrestoration.cli.inputs import chosen_method, read_input
+    from ctrestoration.cli.inputs import chosen_method, read_input, tell_scope
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_volume
     from ctrestoration.reconstruct.slices import acquisition_of_image
 
-    method = chosen_method("reconstruction", arguments.method, arguments.device, arguments.uncertainty is not None)
+    method = chosen_method(
+        "reconstruction", arguments.method, arguments.device, arguments.uncertainty is not None, arguments.calibration
+    )
     outputs = [path for path in (arguments.output, arguments.uncertainty) if path is not None]
     for output in outputs:
-        refuse_overwrite(output, arguments.input, arguments.acquisition)
+        refuse_overwrite(output, arguments.input, arguments.acquisition, arguments.calibration)
         check_output(output)
     if len(set(outputs)) < len(outputs):
         raise InputError(f"{outputs[0]} is asked for twice: every output needs a name of its own.")
@@ -56,15 +58,21 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         acquisition = acquisition_of_image(volume)
     restoration = method.restore(acquisition, terminal_control())
-    if arguments.uncertainty and restoration.uncertainty is None:
-        raise InputError(
-            f"Method {method.name!r} gives no uncertainty: leave --uncertainty out, or choose another one."
-        )
     write_volume(restoration.image.in_order_of(volume.grid), arguments.output)
+    facts = {"files": outputs, "provenance": restoration.provenance}
     if restoration.uncertainty is not None and arguments.uncertainty:
         write_volume(restoration.uncertainty.in_order_of(volume.grid), arguments.uncertainty)
+        facts["uncertainty"] = restoration.uncertainty_meaning()
+        tell_scope(restoration)
     if arguments.json:
-        print_json({"files": outputs, "provenance": restoration.provenance})
+        print_json(facts)
     else:
-        print(f"wrote {', '.join(outputs)}")
+        print(
+            "\n".join(
+                [
+                    *(f"uncertainty: {facts[key]}" for key in facts if key == "uncertainty"),
+                    f"wrote {', '.join(outputs)}",
+                ]
+            )
+        )
     return 0

@@ -12,12 +12,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
 from ctrestoration.jobs.outcome import DataRefusedError
 from ctrestoration.models.catalog import read_header, shipped_files
 
 if TYPE_CHECKING:
+    from ctrestoration.acquisition import Acquisition
+    from ctrestoration.models.calibration import Calibration, ErrorBars
     from ctrestoration.registry import Method, Task
+    from ctrestoration.restoration import Restoration
 
 REQUIRED = ("torch", "safetensors")
 """Packages without which no network is applied."""
@@ -36,6 +40,7 @@ class WeightsMethod:
         about: the facts in their header.
     """
 
+    task: Task
     gives_uncertainty = True
     requires = REQUIRED
 
@@ -47,6 +52,7 @@ class WeightsMethod:
         self.reference = str(about.get("reference", "a network trained with ctrestoration; see its card"))
         self._device = "auto"
         self._uncertain = False
+        self._calibration: Calibration | None = None
 
     def on_device(self: Self, device: str) -> Self:
         """See `registry.Method`: the same method, set to compute there.
@@ -61,16 +67,44 @@ class WeightsMethod:
         changed._device = device
         return changed
 
-    def with_uncertainty(self: Self) -> Self:
+    def with_uncertainty(self: Self, calibration: Path | None = None, calibrated: bool = True) -> Self:
         """The same method, set to return its uncertainty, too: it takes several times as long, for the same image.
 
-        The uncertainty is the standard deviation, in HU, of an ensemble: the networks of the training's early epochs
-        where these are at hand (in the folder `snapshots` of the run), else the network itself on mirrored copies of
-        the slice. The provenance says which.
+        It comes from the standard deviation, in HU, of an ensemble: the networks of the training's early epochs where
+        these are at hand (in the folder `snapshots` of the run), else the network itself on mirrored copies of the
+        slice. The provenance says which. With a calibration it is the half-width of an interval, see `Restoration`.
+
+        Args:
+            calibration: a file made for these weights; None: the one beside them, if there is one.
+            calibrated: False: the standard deviation, whatever calibration there is.
+
+        Raises:
+            InputError: there is no such calibration, or it is that of other weights.
+            DataRefusedError: it is damaged.
         """
+        from ctrestoration.models.calibration import calibration_of
+
         changed = copy.copy(self)
         changed._uncertain = True
+        changed._calibration = calibration_of(self.path, calibration) if calibrated else None
         return changed
+
+    def restore(self, acquisition: Acquisition, control: Control = SILENT) -> Restoration:
+        """See `registry.Method`."""
+        raise NotImplementedError
+
+    @property
+    def nominal_coverage(self) -> float | None:
+        """See `Restoration.coverage`."""
+        return self._calibration.half_width.coverage if self._calibration is not None else None
+
+    def error_bars(self, acquisition: Acquisition, ensemble: str) -> ErrorBars:
+        """What makes this method's uncertainty of the spread of an ensemble; see there for what it raises."""
+        from ctrestoration.models.calibration import ErrorBars
+
+        column, row, _ = acquisition.image.grid.spacing
+        source = str(acquisition.provenance.get("source", "unknown"))
+        return ErrorBars(self._calibration, ensemble, source, (column, row))
 
 
 def usable_device(device: str) -> str:

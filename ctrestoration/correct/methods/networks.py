@@ -22,6 +22,7 @@ from ctrestoration.restoration import Restoration
 
 if TYPE_CHECKING:
     from ctrestoration.correct._torch_runners import Answer, Runner
+    from ctrestoration.volume import Volume
 
 
 class NetworkMethod(WeightsMethod):
@@ -50,7 +51,7 @@ class NetworkMethod(WeightsMethod):
         image = np.array(acquisition.image.array)
         synthesized = np.zeros(image.shape, dtype=bool)
         spread = np.zeros(image.shape, dtype=np.float32) if self._uncertain else None
-        ensemble = "none"
+        ensemble, bars = "none", None
         if not slices:
             warnings.warn(
                 "No metal in this volume: nothing to correct, the image is returned unchanged.",
@@ -60,6 +61,7 @@ class NetworkMethod(WeightsMethod):
         else:
             work = self.open(acquisition)
             ensemble = work.ensemble
+            bars = self.error_bars(acquisition, ensemble)
             coverage = Coverage(acquisition)
             for z in control.track(slices, f"Correcting with {self.name}"):
                 answer, deviation = work.slice(z)
@@ -67,8 +69,18 @@ class NetworkMethod(WeightsMethod):
                 image[z] = np.where(metal, image[z], answer.image)
                 synthesized[z] = coverage.synthesized(acquisition.trace[z]) & ~metal
                 if spread is not None and deviation is not None:
-                    spread[z] = np.where(metal, 0.0, deviation)
-        return self._result(acquisition, image, spread, synthesized, slices, ensemble)
+                    spread[z] = bars.of(deviation, image[z], metal)
+        provenance = {
+            "method": self.name,
+            "version": __version__,
+            "settings": {key: self.about[key] for key in ("network", "inputs", "added_to") if key in self.about},
+            "weights": self.path.name,
+            "uncertainty": ensemble,
+            "interval": bars.facts() if bars else None,
+            "slices_corrected": slices,
+            "data": acquisition.provenance.get("source", "unknown"),
+        }
+        return self._result(acquisition.image, image, spread, synthesized, provenance)
 
     def open(self, acquisition: Acquisition) -> NetworkWork:
         """The network at work on an acquisition; see `restore` for what it raises."""
@@ -77,28 +89,17 @@ class NetworkMethod(WeightsMethod):
 
     def _result(
         self,
-        acquisition: Acquisition,
+        before: Volume,
         image: NDArray[np.float32],
         spread: NDArray[np.float32] | None,
         synthesized: NDArray[np.bool_],
-        slices: list[int],
-        ensemble: str,
+        provenance: dict[str, Any],
     ) -> Restoration:
-        provenance = {
-            "method": self.name,
-            "version": __version__,
-            "settings": {key: self.about[key] for key in ("network", "inputs", "added_to") if key in self.about},
-            "weights": self.path.name,
-            "uncertainty": ensemble,
-            "slices_corrected": slices,
-            "data": acquisition.provenance.get("source", "unknown"),
-        }
-        before = acquisition.image
         restored = before.replaced(image, name=f"{before.name} {self.name}", correction=provenance)
         uncertainty = None
         if spread is not None:
             uncertainty = before.replaced(spread, name=f"{before.name} {self.name} uncertainty", correction=provenance)
-        return Restoration(restored, uncertainty, synthesized, provenance)
+        return Restoration(restored, uncertainty, synthesized, provenance, self.nominal_coverage)
 
 
 class NetworkWork:

@@ -44,16 +44,18 @@ class NetworkReconstruction(WeightsMethod):
         before = acquisition.image
         out = np.empty_like(before.array)
         spread = np.empty_like(before.array) if self._uncertain else None
+        bars, no_metal = self.error_bars(acquisition, work.ensemble), np.zeros(before.array.shape[1:], dtype=bool)
         for z in control.track(range(len(out)), f"Reconstructing with {self.name}"):
             out[z], deviation = work.slice(before.array[z])
-            if spread is not None:
-                spread[z] = deviation
+            if spread is not None and deviation is not None:
+                spread[z] = bars.of(deviation, out[z], no_metal)
         provenance = {
             "method": self.name,
             "version": __version__,
             "settings": {key: self.about[key] for key in ("network", "reconstruction") if key in self.about},
             "weights": self.path.name,
             "uncertainty": work.ensemble,
+            "interval": bars.facts(),
             "data": acquisition.provenance.get("source", "unknown"),
         }
         restored = before.replaced(out, name=f"{before.name} {self.name}", reconstruction=provenance)
@@ -61,7 +63,7 @@ class NetworkReconstruction(WeightsMethod):
         if spread is not None:
             name = f"{before.name} {self.name} uncertainty"
             uncertainty = before.replaced(spread, name=name, reconstruction=provenance)
-        return Restoration(restored, uncertainty, provenance=provenance)
+        return Restoration(restored, uncertainty, provenance=provenance, coverage=self.nominal_coverage)
 
 
 class NetworkWork:
