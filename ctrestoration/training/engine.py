@@ -22,7 +22,7 @@ from ctrestoration.jobs.locks import FileLock
 from ctrestoration.jobs.outcome import ExitCode, OutOfMemoryError, StorageError, sentence
 from ctrestoration.jobs.rundir import RunDirectory, read_json
 from ctrestoration.training import checkpoints
-from ctrestoration.training.hardware import Choices, chosen_device, facts, prepare
+from ctrestoration.training.hardware import Choices, chosen_device, facts, is_out_of_memory, prepare
 from ctrestoration.training.method import Method
 from ctrestoration.training.probe import Probe
 from ctrestoration.training.publish import publish
@@ -30,7 +30,7 @@ from ctrestoration.training.ranks import Ranks
 from ctrestoration.training.recorder import Bystander, Observer, Recorder
 from ctrestoration.training.runfile import RunConfig
 from ctrestoration.training.sources import Source
-from ctrestoration.training.trainer import Trainer, is_out_of_memory
+from ctrestoration.training.trainer import Trainer
 
 _MISSING_PEER = ("Connection closed by peer", "Connection reset", "connection was closed", "NCCL", "gloo")
 

@@ -16,6 +16,7 @@ import torch
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.gpus import list_gpus, reserve_gpus
 from ctrestoration.training.config import HardwareConfig
+from ctrestoration.training.method import Parts
 
 
 @dataclass(frozen=True)
@@ -134,3 +135,26 @@ def timed(step: Callable[[], None], count: int, device: torch.device) -> float:
         if number >= 2:
             times.append(time.perf_counter() - start)
     return statistics.median(times)
+
+
+def place(parts: Parts, device: torch.device, choices: Choices, compiled: bool) -> None:
+    """Move networks to the device, in the memory layout that was chosen."""
+    for module in parts.modules.values():
+        module.to(device)
+        if choices.channels_last:
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if compiled:
+            module.compile()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """CUDA's own error, Python's, and PyTorch's CPU allocator, which has no class of its own."""
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+
+
+def memory_facts(device: torch.device) -> dict[str, Any]:
+    """Peak and free memory of a GPU in bytes; nothing on the CPU, where other processes decide."""
+    if device.type != "cuda":
+        return {}
+    free, _total = torch.cuda.mem_get_info(device)
+    return {"peak_bytes": torch.cuda.max_memory_allocated(device), "free_bytes": free}

@@ -13,14 +13,14 @@ import torch
 from ctrestoration.jobs.outcome import OutOfMemoryError
 from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.training import randomness
-from ctrestoration.training.hardware import Choices, decide, timed
+from ctrestoration.training.hardware import Choices, decide, is_out_of_memory, place, timed
+from ctrestoration.training.judge import deciding
 from ctrestoration.training.keys import Key, order
 from ctrestoration.training.loader import Loader
 from ctrestoration.training.method import Batch, Method
 from ctrestoration.training.ranks import Ranks
 from ctrestoration.training.runfile import RunConfig
 from ctrestoration.training.sources import Source
-from ctrestoration.training.trainer import is_out_of_memory, judged, place
 from ctrestoration.training.update import NonFiniteError, Updater, make_optimizers
 from ctrestoration.training.validation import Validator
 
@@ -122,4 +122,4 @@ class Probe:
             loader = Loader(self._validation, damaged_limit=len(self._validation))
             validator = Validator(updater, loader, self._config.seed, self._config.data.batch_size)
             stage = self._method.stages[0]
-            judged(validator.metrics(stage, most=self._config.data.batch_size), stage, self._config)
+            deciding(validator.metrics(stage, most=self._config.data.batch_size), stage, self._config)

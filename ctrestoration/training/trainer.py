@@ -1,24 +1,23 @@
-"""The loop: stages, epochs, steps; saving, going back, stopping."""
+"""The loop: stages, epochs, steps; saving, going back, stopping. What is good, `training.judge` says."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import torch
 
 from ctrestoration.errors import Cancelled, InputError
-from ctrestoration.jobs.durable import replace_file
 from ctrestoration.jobs.outcome import DataRefusedError, DivergedError, OutOfMemoryError
 from ctrestoration.jobs.rundir import RunDirectory
-from ctrestoration.training import checkpoints, preview, randomness
+from ctrestoration.training import checkpoints, randomness
 from ctrestoration.training.config import SCHEMA_VERSION
-from ctrestoration.training.hardware import Choices
+from ctrestoration.training.hardware import Choices, is_out_of_memory, memory_facts, place
+from ctrestoration.training.judge import Judge, show_best
 from ctrestoration.training.keys import Key, order
 from ctrestoration.training.loader import Loader
-from ctrestoration.training.method import Method, Parts, Stage
+from ctrestoration.training.method import Method, Stage
 from ctrestoration.training.ranks import Ranks
 from ctrestoration.training.recorder import Recorder
 from ctrestoration.training.runfile import RunConfig
@@ -74,11 +73,12 @@ class Trainer:
             warn=self._warn,
             pin=device.type == "cuda",
         )
-        self.validator = None
+        self.steps_per_epoch = len(training) // config.data.batch_size
+        self.judge = None
         if validation is not None:
             checker = Loader(validation, workers=config.data.workers, warn=self._warn)
-            self.validator = Validator(self.updater, checker, config.seed, config.data.batch_size)
-        self.steps_per_epoch = len(training) // config.data.batch_size
+            validator = Validator(self.updater, checker, config.seed, config.data.batch_size)
+            self.judge = Judge(validator, config, run, recorder, ranks, device, self.steps_per_epoch)
         self.total = self.steps_per_epoch * sum(stage.epochs for stage in method.stages)
         self._said_waiting = False
 
@@ -117,7 +117,7 @@ class Trainer:
         make_optimizers(self.parts, stage, self.config.optim, self.device)
         self.averages = Averages.asked_for(self.config.ema, self.method, self.parts)
         self.progress.begin_stage()
-        self._show_best()
+        show_best(stage, self.progress, self.config, self.recorder)
         self.recorder.beat(stage=stage.name, epoch=0, step=self.progress.step)
         self.recorder.event("stage", f"Stage {stage.name!r} begins: {stage.epochs} epochs.")
 
@@ -163,7 +163,8 @@ class Trainer:
             for name, shadow in content["averages"].items():
                 self.averages.shadows[name] = {key: value.to(self.device) for key, value in shadow.items()}
         self.loader.skipped = self.progress.skipped
-        self._show_best()
+        stage = self.method.stages[min(self.progress.stage, len(self.method.stages) - 1)]
+        show_best(stage, self.progress, self.config, self.recorder)
         if self.ranks.first:
             self.recorder.rewind(content["metrics_offset"], content["metrics_seq"])
         states = content["random"]
@@ -335,7 +336,7 @@ class Trainer:
         progress = self.progress
         if self.ranks.first:
             self.method.epoch_end(stage, progress.epoch, self.run, self.parts)
-        early = self._validate(stage)
+        early = self.judge is not None and self.judge.after_epoch(stage, progress, self.parts, self.averages)
         progress.epoch += 1
         progress.step_in_epoch = 0
         if early or progress.epoch == stage.epochs:
@@ -359,95 +360,5 @@ class Trainer:
         for name, state in weights.items():
             self.parts.modules[name].load_state_dict(state)
 
-    def _validate(self, stage: Stage) -> bool:
-        """Validate and draw where it is due; whether the stage should end early."""
-        settings, number = self.config.validation, self.progress.epoch + 1
-        if self.validator is None:
-            return False
-        due = number % settings.every_epochs == 0 or number == stage.epochs
-        value = 0.0
-        if self.ranks.first:
-            with self.averages.applied(self.parts) if self.averages else nullcontext():
-                if due:
-                    value = self._measure(stage)
-                every = self.config.preview.every_epochs
-                if every and (number % every == 0 or number == stage.epochs):
-                    self._draw(stage)
-        return due and self._judge(stage, self.ranks.from_first([value], self.device)[0])
-
-    def _measure(self, stage: Stage) -> float:
-        assert self.validator is not None  # noqa: S101 - the caller has checked
-        metrics = self.validator.metrics(stage)
-        position = {"stage": stage.name, "epoch": self.progress.epoch, "step": self.progress.step}
-        self.recorder.metric("val", position, metrics)
-        return judged(metrics, stage, self.config)
-
-    def _judge(self, stage: Stage, value: float) -> bool:
-        """Note a new best value; True where patience is at its end."""
-        progress, settings = self.progress, self.config.validation
-        sign = 1 if (settings.better or stage.better) == "higher" else -1
-        if progress.best is None or sign * value > sign * progress.best:
-            progress.best, progress.best_step, progress.waiting = value, progress.step, 0
-            self._show_best()
-            return False
-        progress.waiting += 1
-        return settings.patience is not None and progress.waiting >= settings.patience
-
-    def _draw(self, stage: Stage) -> None:
-        assert self.validator is not None  # noqa: S101 - the caller has checked
-        number = self.progress.step // self.steps_per_epoch
-        rows = self.validator.pictures(stage, self.config.preview.count)
-        gray = preview.picture(rows, self.config.preview.window)
-        path = self.run.previews / f"{number:04d}.png"
-        self.recorder.guarded(
-            lambda: replace_file(path, lambda part: preview.write_png(part, gray), durable=False), "a preview"
-        )
-
-    def _show_best(self) -> None:
-        stage = self.method.stages[min(self.progress.stage, len(self.method.stages) - 1)]
-        best = {
-            "metric": self.config.validation.metric or stage.metric,
-            "value": self.progress.best,
-            "step": self.progress.best_step,
-        }
-        self.recorder.status.update(best=best if self.progress.best is not None else None)
-
     def _warn(self, message: str, data: dict[str, Any]) -> None:
         self.recorder.event("warning", message, "warning", data)
-
-
-def judged(metrics: dict[str, float], stage: Stage, config: RunConfig) -> float:
-    """The metric that decides in a stage.
-
-    Raises:
-        InputError: the run file names one that the recipe does not measure in this stage.
-    """
-    wanted = config.validation.metric or stage.metric
-    if wanted not in metrics:
-        raise InputError(
-            f"validation.metric {wanted!r} is not measured in stage {stage.name!r}: {', '.join(sorted(metrics))} are."
-        )
-    return metrics[wanted]
-
-
-def place(parts: Parts, device: torch.device, choices: Choices, compiled: bool) -> None:
-    """Move networks to the device, in the memory layout that was chosen."""
-    for module in parts.modules.values():
-        module.to(device)
-        if choices.channels_last:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if compiled:
-            module.compile()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's own error, Python's, and PyTorch's CPU allocator, which has no class of its own."""
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
-
-
-def memory_facts(device: torch.device) -> dict[str, Any]:
-    """Peak and free memory of a GPU in bytes; nothing on the CPU, where other processes decide."""
-    if device.type != "cuda":
-        return {}
-    free, _total = torch.cuda.mem_get_info(device)
-    return {"peak_bytes": torch.cuda.max_memory_allocated(device), "free_bytes": free}
