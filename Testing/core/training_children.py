@@ -11,6 +11,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from multiprocessing import forkserver
@@ -123,10 +124,15 @@ def train(root: Path, fault: Fault | None = None) -> int:
     return int(process.exitcode)
 
 
-def train_with_workers(root: Path, fault: str = "None") -> int:
-    """The same in a process of its own: children of multiprocessing wait seconds for loader processes of theirs."""
+def train_with_workers(root: Path, fault: str) -> int:
+    """The same in a process of its own: children of multiprocessing wait seconds for loader processes of theirs.
+
+    Args:
+        root: of the run.
+        fault: "module.function" of this folder.
+    """
     code = (
-        "from pathlib import Path; from core import test_faults, training_children as runs;"
+        f"from pathlib import Path; from core import {fault.split('.')[0]}, training_children as runs;"
         f"runs.child(Path({str(root)!r}), {fault})"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
@@ -200,6 +206,40 @@ def events(root: Path, kind: str | None = None) -> list[dict[str, Any]]:
 def status(root: Path) -> dict[str, Any]:
     """status.json."""
     return dict(json.loads((root / "status.json").read_text()))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Return as soon as it holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "did not happen in time"
+        time.sleep(0.005)
+
+
+def lines(root: Path) -> int:
+    """How many metrics were recorded so far."""
+    path = root / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def assert_same(root: Path, undisturbed: dict[str, Any]) -> None:
+    """The TINY run came to its end, whatever happened to it, as the one to which nothing happened."""
+    assert result(root) == undisturbed
+    assert steps(root) == list(range(1, 65)), "every step exactly once"
+    assert status(root)["state"] == "done"
+
+
+def members(root: Path) -> list[int]:
+    """The processes of a group: those that run the training module for this run directory, but not their launcher."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode().split("\0")
+        except OSError:
+            continue
+        if str(root) in words and "ctrestoration.training.launch" in words and "torch.distributed.run" not in words:
+            found.append(int(path.parent.name))
+    return found
 
 
 # Faults ---------------------------------------------------------------------------------------------------------
