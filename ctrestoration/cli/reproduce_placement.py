@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,11 +47,12 @@ def run(arguments: argparse.Namespace) -> int:
 def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:
     """Scores of every finished run of the study, this command's or an earlier one's; those known are not made again."""
     from ctrestoration._version import __version__
-    from ctrestoration.jobs.durable import replace_json, replace_text
-    from ctrestoration.jobs.rundir import read_json
+    from ctrestoration.studies.mar_scores import score_run
     from ctrestoration.studies.placement import TESTED_ON, TRAINED_ON, Run, markdown, summarize
-    from ctrestoration.studies.running import is_done
-    from ctrestoration.studies.uc_results import score_run
+    from ctrestoration.studies.running import is_done, known_or_made, write_results
+
+    def score(folder: Path) -> dict[str, Any]:
+        return {test: score_run(folder, out / "data" / f"test-{test}", control) for test in TESTED_ON}
 
     scores: dict[Run, Any] = {}
     done = [folder for folder in sorted((out / "runs").glob("*-*")) if is_done(folder)]
@@ -58,11 +60,7 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
         placement, _, seed = folder.name.partition("-")
         if placement not in TRAINED_ON or not seed.isdigit():
             continue
-        known = read_json(folder / "test.json")
-        if known is None:
-            known = {test: score_run(folder, out / "data" / f"test-{test}", control) for test in TESTED_ON}
-            replace_json(folder / "test.json", known)
-        scores[Run(placement, int(seed))] = known
+        scores[Run(placement, int(seed))] = known_or_made(folder / "test.json", partial(score, folder))
     table = summarize(scores)
     train, _, test = scale.scans
     facts = [
@@ -71,7 +69,4 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
         f"alone; {len(scores)} trainings; ctrestoration {__version__}.",
     ]
     result = {"study": "placement", "scale": name, "facts": facts, "tests": table}
-    text = markdown(name, table, facts)
-    replace_json(out / "results.json", result)
-    replace_text(out / "results.md", text)
-    return result, text
+    return write_results(out, result, markdown(name, table, facts))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,20 +50,15 @@ def run(arguments: argparse.Namespace) -> int:
 def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict[str, Any], str]:
     """Scores of every finished run of the study, this command's or an earlier one's; those known are not made again."""
     from ctrestoration._version import __version__
-    from ctrestoration.jobs.durable import replace_json, replace_text
-    from ctrestoration.jobs.rundir import read_json
-    from ctrestoration.studies.running import is_done
-    from ctrestoration.studies.uc_results import markdown, score_run, summarize
+    from ctrestoration.studies.mar_scores import score_run
+    from ctrestoration.studies.running import is_done, known_or_made, write_results
+    from ctrestoration.studies.uc_results import markdown, summarize
 
     done = [one for one in _all_runs(out, scale) if is_done(out / "runs" / one.name)]
     scores: dict[Run, Any] = {}
     for one in control.track(done, "Testing"):
         folder = out / "runs" / one.name
-        known = read_json(folder / "test.json")
-        if known is None:
-            known = score_run(folder, out / "data" / "test", control)
-            replace_json(folder / "test.json", known)
-        scores[one] = known
+        scores[one] = known_or_made(folder / "test.json", partial(score_run, folder, out / "data" / "test", control))
     table = summarize(scale, scores)
     train, _, test = scale.scans
     facts = [
@@ -72,10 +68,7 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     if name != "paper":
         facts.append("Networks are smaller than the published ones: see `ctrestoration.studies.uc`.")
     result = {"study": "uc", "scale": name, "facts": facts, "networks": table}
-    text = markdown(name, table, facts)
-    replace_json(out / "results.json", result)
-    replace_text(out / "results.md", text)
-    return result, text
+    return write_results(out, result, markdown(name, table, facts))
 
 
 def _all_runs(out: Path, scale: Scale) -> list[Run]:

@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ctrestoration.control import Control
-from ctrestoration.studies.running import refuse_unknown, seed_count
-from ctrestoration.studies.uc_results import SCORES, spread_of, text_of
+from ctrestoration.studies.mar_scores import cells, line, over_seeds, spread_of, text_of
+from ctrestoration.studies.running import refuse_unknown, run_on_stored_scans, seed_count
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
@@ -115,30 +115,14 @@ def build_data(scale: Scale, folder: Path, workers: int, control: Control) -> No
 
 def run_file(scale: Scale, run: Run) -> RunConfig:
     """The run file of a training; its data lie in the folder `data` of the study."""
-    from ctrestoration.training.runfile import RunConfig
-
-    return RunConfig.model_validate(
-        {
-            "schema_version": 1,
-            "name": f"placement-{run.placement}",
-            "seed": run.seed,
-            "method": {
-                "name": "supervised",
-                "network": {"name": "unet", "widths": list(scale.widths)},
-                "loss": "rmse",
-                "stages": {"main": {"epochs": scale.epochs}},
-            },
-            "data": {
-                "train": {"name": "stored_scans", "folder": f"../../data/train-{run.placement}"},
-                "validation": {"name": "stored_scans", "folder": "../../data/validation"},
-                "batch_size": scale.batch,
-            },
-            "optim": {"lr": scale.lr},
-            "checkpoint": {"keep": 1, "save_every": 1000},
-            # One thread, so that results do not depend on the machine's cores or on what runs beside it.
-            "hardware": {"device": scale.device, "threads": 1, "probe_steps": 3, "channels_last": True},
-            "preview": {"every_epochs": 0},
-        }
+    method = {
+        "name": "supervised",
+        "network": {"name": "unet", "widths": list(scale.widths)},
+        "loss": "rmse",
+        "stages": {"main": {"epochs": scale.epochs}},
+    }
+    return run_on_stored_scans(
+        f"placement-{run.placement}", run.seed, method, f"train-{run.placement}", scale.batch, scale.lr, scale.device
     )
 
 
@@ -146,7 +130,7 @@ def summarize(scores: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds, by what was trained on and what was tested on.
 
     Args:
-        scores: of each run, by name of the test, see `uc_results.score_run`.
+        scores: of each run, by name of the test, see `mar_scores.score_run`.
 
     Returns:
         JSON types: test -> {"input": scores, "trained_on": {placement: {"seeds", "psnr_db": [mean, spread], ...,
@@ -162,8 +146,7 @@ def summarize(scores: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
             some = {run.seed: found[test]["output"] for run, found in scores.items() if run.placement == placement}
             if not some:
                 continue
-            row: dict[str, Any] = {"seeds": sorted(some)}
-            row |= {key: spread_of([found[key] for found in some.values()]) for key in SCORES}
+            row = over_seeds(some)
             gains = [some[seed]["psnr_db"] - random[seed] for seed in some if seed in random]
             if gains and placement != "random":
                 row |= {"gain": spread_of(gains), "better": sum(gain > 0 for gain in gains), "of": len(gains)}
@@ -187,13 +170,9 @@ def markdown(name: str, table: Mapping[str, Any], facts: Sequence[str]) -> str:
         "| tested on | trained on | seeds | PSNR | SSIM | RMSE | near metal | gain PSNR | better |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    forms = tuple(zip(SCORES, (".2f", ".4f", ".1f", ".1f"), strict=True))
     for test, content in table.items():
-        before = " | ".join(text_of((content["input"][key], None), form) for key, form in forms)
-        lines.append(f"| {test} | uncorrected | | {before} | | |")
+        lines.append(line(test, "uncorrected", "", *cells(content["input"]), "", ""))
         for placement, row in content["trained_on"].items():
-            values = " | ".join(text_of(row[key], form) for key, form in forms)
-            gain = text_of(row["gain"], "+.2f") if "gain" in row else ""
-            better = f"{row['better']}/{row['of']}" if "gain" in row else ""
-            lines.append(f"| {test} | {placement} | {len(row['seeds'])} | {values} | {gain} | {better} |")
+            gains = [text_of(row["gain"], "+.2f"), f"{row['better']}/{row['of']}"] if "gain" in row else ["", ""]
+            lines.append(line(test, placement, str(len(row["seeds"])), *cells(row), *gains))
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Running the trainings of a study, several at a time, each in a process of its own and in its own run directory."""
+"""What the studies share: a folder of their own, run files, trainings in processes of their own, results that stay."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ctrestoration.control import Control
 from ctrestoration.errors import Cancelled, CTRestorationError, InputError, OutputError
-from ctrestoration.jobs.durable import replace_json
+from ctrestoration.jobs.durable import replace_json, replace_text
 from ctrestoration.jobs.outcome import ExitCode
 from ctrestoration.jobs.rundir import RunDirectory, read_json
 
@@ -73,9 +73,62 @@ def seed_count(asked: int | None, default: int) -> int:
     return count
 
 
+def run_on_stored_scans(
+    name: str, seed: int, method: Mapping[str, Any], train: str, batch: int, lr: float, device: str
+) -> RunConfig:
+    """The run file of a training on scans in the folder `data` of the study.
+
+    Args:
+        name: of the run.
+        seed: of the run.
+        method: its recipe.
+        train: subfolder of the training scans; those for validation lie in "validation".
+        batch: samples in a step.
+        lr: learning rate at the start.
+        device: see `training.config.HardwareConfig`.
+    """
+    from ctrestoration.training.runfile import RunConfig
+
+    return RunConfig.model_validate(
+        {
+            "schema_version": 1,
+            "name": name,
+            "seed": seed,
+            "method": method,
+            "data": {
+                # Relative to the run directory, so that a study can be moved.
+                "train": {"name": "stored_scans", "folder": f"../../data/{train}"},
+                "validation": {"name": "stored_scans", "folder": "../../data/validation"},
+                "batch_size": batch,
+            },
+            "optim": {"lr": lr},
+            "checkpoint": {"keep": 1, "save_every": 1000},
+            # One thread, so that results do not depend on the machine's cores or on what runs beside it.
+            "hardware": {"device": device, "threads": 1, "probe_steps": 3, "channels_last": True},
+            "preview": {"every_epochs": 0},
+        }
+    )
+
+
 def is_done(folder: Path) -> bool:
     """Whether a run reached its end."""
     return (RunDirectory(folder).read_status() or {}).get("state") == "done"
+
+
+def known_or_made(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What a JSON file holds; where there is none, it is made and written."""
+    known = read_json(path)
+    if known is None:
+        known = make()
+        replace_json(path, known)
+    return known
+
+
+def write_results(out: Path, result: dict[str, Any], table: str) -> tuple[dict[str, Any], str]:
+    """Write results.json and results.md of a study; gives back both."""
+    replace_json(out / "results.json", result)
+    replace_text(out / "results.md", table)
+    return result, table
 
 
 def train_all(runs: Mapping[Path, RunConfig], workers: int, control: Control) -> dict[Path, str]:

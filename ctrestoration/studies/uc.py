@@ -23,7 +23,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ctrestoration.control import Control
-from ctrestoration.studies.running import refuse_unknown, seed_count
+from ctrestoration.studies.running import refuse_unknown, run_on_stored_scans, seed_count
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
@@ -178,28 +178,10 @@ def build_data(scale: Scale, folder: Path, control: Control) -> None:
 
 def run_file(scale: Scale, run: Run) -> RunConfig:
     """The run file of a training; its data lie in the folder `data` of the study."""
-    from ctrestoration.training.runfile import RunConfig
-
     network = scale.networks[run.network]
-    return RunConfig.model_validate(
-        {
-            "schema_version": 1,
-            "name": f"{run.network}-{run.variant}",
-            "seed": run.seed,
-            "method": _method(network, run.variant, image=run.network == "unet"),
-            "data": {
-                # Relative to the run directory, so that a study can be moved.
-                "train": {"name": "stored_scans", "folder": "../../data/train"},
-                "validation": {"name": "stored_scans", "folder": "../../data/validation"},
-                "batch_size": network.batch,
-            },
-            "optim": {"lr": network.lr},
-            "checkpoint": {"keep": 1, "save_every": 1000},
-            # One thread, so that results do not depend on the machine's cores or on what runs beside it.
-            "hardware": {"device": scale.device, "threads": 1, "probe_steps": 3, "channels_last": True},
-            "preview": {"every_epochs": 0},
-        }
-    )
+    method = _method(network, run.variant, image=run.network == "unet")
+    name = f"{run.network}-{run.variant}"
+    return run_on_stored_scans(name, run.seed, method, "train", network.batch, network.lr, scale.device)
 
 
 def _method(network: Network, variant: str, image: bool) -> dict[str, Any]:
