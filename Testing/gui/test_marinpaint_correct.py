@@ -283,9 +283,10 @@ def test_the_uncertainty_comes_with_the_result(widget: Any) -> None:
     spread[3:5, 40:60, 40:60] = np.linspace(10, 90, 20)
     presenter = widget.shell.panels["correctPage"].presenter
     task = SimpleNamespace(volume=source, method="net")
-    facts = {"result": {"metal": "Metal", "synthesized_voxels": 0}}
+    facts = {"result": {"metal": "Metal", "synthesized_voxels": 0, "uncertainty": "half-width in HU"}}
     image, mask = Volume(np.zeros(grid.shape, np.float32), grid), LabelMap(np.zeros(grid.shape, np.uint16), grid)
     exhaust(presenter._results(task, image, mask, Volume(spread, grid), facts))
+    assert presenter._result.endswith("Uncertainty: half-width in HU.")
     result, shown = named("CT NET"), named("CT NET uncertainty")
     assert results.uncertaintyOf(result) is shown
     assert shown not in results.candidates()

@@ -77,8 +77,10 @@ def run(arguments: argparse.Namespace) -> int:
     if acquisition is None:
         # Nothing to correct, but a front end finds every file that it asked for.
         restored, mask = volume, np.zeros(volume.grid.shape, dtype=bool)
-        uncertainty = volume.replaced(mask.astype(np.float32)) if arguments.uncertainty else None
-        facts["uncertainty"] = "zero, since nothing was corrected"
+        uncertainty = None
+        if arguments.uncertainty:
+            uncertainty = volume.replaced(mask.astype(np.float32))
+            facts["uncertainty"] = "zero, since nothing was corrected"
     else:
         restored, uncertainty, mask = _restored(method, acquisition, volume, where, facts, control.part(0.4, 1.0))
     write_volume(restored, arguments.output)

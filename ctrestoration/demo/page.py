@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ctrestoration._version import __version__
 from ctrestoration.evaluate import figures
 from ctrestoration.evaluate.figures import BONE, SOFT_TISSUE, Cut
-from ctrestoration.evaluate.masks import body_mask
+from ctrestoration.evaluate.masks import body_mask, metal_ring
 from ctrestoration.evaluate.report import Picture, Section, metrics_table, render
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ REFERENCE = "Without metal"
 UNCORRECTED = "Uncorrected"
 ERROR_HU = 300.0
 UNCERTAIN_HU = 60.0
+HALF_WIDTH_HU, UNRELIABLE_HU = 300.0, 100.0
+"""End of the scale of half-widths, and what is outlined: soft tissues differ by less."""
+
 _LIBRARIES = ("numpy", "scipy", "numba", "SimpleITK", "vtk", "matplotlib")
 
 
@@ -197,8 +200,9 @@ def _invented(story: Story) -> Section:
 
 
 def _uncertainty(story: Story) -> list[Section]:
-    """The spread of the best network's ensemble beside its true error; nothing where no network was applied."""
+    """The uncertainty of the best network, a calibrated one if there is, beside its true error; nothing without any."""
     known = [name for name, result in story.restorations.items() if result.uncertainty is not None]
+    known = [name for name in known if story.restorations[name].coverage is not None] or known
     if not known:
         return []
     name = min(known, key=lambda one: story.scores[one]["rmse_hu"])
@@ -208,17 +212,37 @@ def _uncertainty(story: Story) -> list[Section]:
     error = np.abs(result.image.array - reference.array)
     first = _slices(metal)[0]
     crop = figures.around(body_mask(reference.array[[first]])[0], 4)
+    calibrated = result.coverage is not None
+    high, outline = (HALF_WIDTH_HU, UNRELIABLE_HU) if calibrated else (UNCERTAIN_HU, UNCERTAIN_HU / 2)
     png = figures.uncertainty(
-        result.image.array, spread, error, Cut("axial", first), reference.grid.spacing, SOFT_TISSUE, UNCERTAIN_HU, crop,
-        hidden=metal,
+        result.image.array, spread, error, Cut("axial", first), reference.grid.spacing, SOFT_TISSUE, high, crop, metal,
+        f"half-width, {result.coverage:.0%} interval" if calibrated else "spread of the ensemble", outline,
     )  # fmt: skip
     agreement = _rank_agreement(spread, error, metal)
     text = (
-        f"{name.upper()}, {result.provenance.get('uncertainty')}: the standard deviation of its members in HU. Yellow "
-        f"encloses more than {UNCERTAIN_HU / 2:g} HU. It says where the network is unsure, not how far off it is, "
-        f"and nobody has calibrated it. Rank correlation with the true error in these slices: {agreement:.2f}."
+        f"{name.upper()}: {result.uncertainty_meaning()}. Yellow encloses more than {outline:g} HU. Rank correlation "
+        f"with the true error in these slices: {agreement:.2f}."
     )
-    return [Section("6. Where the network is unsure", text, [Picture(png, "Uncertainty and true error on one scale.")])]
+    if calibrated:
+        text += " " + _within(spread, error, reference.array, metal)
+    picture = Picture(png, "Uncertainty and true error on one scale.")
+    return [Section("6. Where the network is unsure", text, [picture])]
+
+
+def _within(
+    half_width: NDArray[np.float32],
+    error: NDArray[np.float32],
+    reference: NDArray[np.float32],
+    metal: NDArray[np.bool_],
+) -> str:
+    """What share of this case's errors the intervals cover: in the body of the corrected slices, and near metal."""
+    body = body_mask(reference) & ~metal & metal.any(axis=(1, 2))[:, None, None]
+    near = body & metal_ring(metal, 10)
+    shares = [f"{np.mean((error <= half_width)[where]):.0%}" if where.any() else "none" for where in (body, near)]
+    return (
+        f"Here {shares[0]} of the body's pixels in these slices, and {shares[1]} of those within 10 pixels of metal, "
+        "are within their interval; one case proves nothing about the next."
+    )
 
 
 def _rank_agreement(spread: NDArray[np.float32], error: NDArray[np.float32], metal: NDArray[np.bool_]) -> float:

@@ -136,6 +136,8 @@ def uncertainty(
     high_hu: float = 60.0,
     crop: tuple[slice, slice] | None = None,
     hidden: NDArray[np.bool_] | None = None,
+    meaning: str = "spread of the ensemble",
+    outline_hu: float | None = None,
 ) -> bytes:
     """A corrected image with an outline where its uncertainty is high, that uncertainty, and the true error beside it.
 
@@ -146,9 +148,11 @@ def uncertainty(
         cut: which plane.
         spacing: (x, y, z) in mm.
         window: display window of the image.
-        high_hu: end of the scale; the outline encloses half of it.
+        high_hu: end of the scale.
         crop: rows and columns of the cut to show; None shows all.
         hidden: bool [z, y, x], grayed out in the maps.
+        meaning: of the uncertainty, written over it.
+        outline_hu: what the outline encloses has more; None: half of `high_hu`.
 
     Returns:
         PNG.
@@ -162,19 +166,17 @@ def uncertainty(
     axes = sheet.panel(0, 0)
     _show(axes, pictures[""], window.limits, "gray", vertical / horizontal)
     axes.set_title(f"Corrected\n{window}", color=INK, fontsize=10, pad=4)
-    unsure = (pictures["u"] > high_hu / 2) & ~outside
+    unsure = (pictures["u"] > (high_hu / 2 if outline_hu is None else outline_hu)) & ~outside
     if unsure.any() and not unsure.all():
         axes.contour(unsure, levels=[0.5], colors=["#ffd400"], linewidths=0.8)
     _scale_bar(axes, horizontal)
     _mark_sides(axes, cut.plane)
-    for column, (key, title) in enumerate(
-        (("u", "Uncertainty\nspread of the ensemble"), ("e", "True error\nabsolute"))
-    ):
+    for column, (key, title) in enumerate((("u", f"Uncertainty\n{meaning}"), ("e", "True error\nabsolute"))):
         axes = sheet.panel(0, column + 1)
         shown = np.ma.masked_array(pictures[key], mask=outside)
         colors = _show(axes, shown, (0.0, high_hu), "inferno", vertical / horizontal)
         axes.set_title(title, color=INK, fontsize=10, pad=4)
-    sheet.color_bar(0, colors, "HU")
+    sheet.color_bar(0, colors, f"HU, up to {high_hu:g} and more")
     return _png(sheet.figure)
 
 

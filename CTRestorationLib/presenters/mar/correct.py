@@ -205,6 +205,8 @@ class CorrectPresenter(StepPresenter):
             f"{name}: {facts['result']['metal']}. {facts['result']['synthesized_voxels']} voxels were filled in rather "
             "than measured; the turquoise outline shows them."
         )
+        if spread is not None and "uncertainty" in facts["result"]:
+            self._result += f" Uncertainty: {facts['result']['uncertainty']}."
 
     # What is shown
 
