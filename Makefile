@@ -39,7 +39,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "Installing into $(VENV) (once; PyTorch, Qt and Slicer's core take a few minutes) ..."
-	@$(PIP) --editable ".[fast,imaging,torch,slicer,dev]"
+	@$(PIP) --editable ".[fast,imaging,torch,surgery,slicer,dev]"
 	@touch $@ $(VENV)/.demo
 
 clean:

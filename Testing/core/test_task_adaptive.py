@@ -111,10 +111,13 @@ def test_a_frozen_network_is_bit_equal_after_training(tmp_path: Path, segmenter:
         {"name": "fixed", "alpha": 0.5, "normalize": "gradient"},
         {"name": "uncertainty"},
         {"name": "constraint", "psnr_db": 30},
+        *({"name": "surgery", "method": method} for method in ("upgrad", "pcgrad")),
     ],
     ids=lambda settings: "-".join(str(value) for value in settings.values()),
 )
 def test_every_balance_trains_and_lowers_its_losses(tmp_path: Path, segmenter: Path, settings: dict[str, Any]) -> None:
+    if settings["name"] == "surgery":
+        pytest.importorskip("torchjd", reason="gradient surgery is torchjd's")
     weights = train(
         tmp_path / "run",
         adaptive(balance=settings, tasks=[given(segmenter)], stages={"reconstruct": {"epochs": 6}}),
@@ -156,11 +159,19 @@ class Labeled:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="a kill is a signal of POSIX systems")
-def test_killed_anywhere_the_bound_and_its_multiplier_come_back(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "settings", [{"name": "constraint", "drop_db": 0.5}, {"name": "surgery", "method": "pcgrad"}], ids=str
+)
+def test_killed_anywhere_what_a_balance_found_comes_back(tmp_path: Path, settings: dict[str, Any]) -> None:
+    """The multiplier under a bound; the first losses and the random order of surgery, with three losses."""
+    changes, kills = {}, [3, 5, 8, 10]
+    if settings["name"] == "surgery":
+        pytest.importorskip("torchjd", reason="gradient surgery is torchjd's")
+        changes, kills = {"tasks": [TASK, {**TASK, "name": "again"}]}, [7]
     results = []
-    for name, faults in (("whole", []), ("killed", [3, 5, 8, 10])):
+    for name, faults in (("whole", []), ("killed", kills)):
         root = tmp_path / name
-        config = RunConfig.model_validate(run_file(adaptive(balance={"name": "constraint", "drop_db": 0.5})))
+        config = RunConfig.model_validate(run_file(adaptive(balance=settings, **changes)))
         create_run(config, root)
         codes = [runs.train(root, Labeled(runs.KillAtStep(step))) for step in faults]
         assert codes == [-signal.SIGKILL] * len(faults)

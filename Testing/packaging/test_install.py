@@ -119,7 +119,7 @@ def test_c_pip_brings_nothing_that_would_shadow_slicers_own() -> None:
 def test_c_no_extra_drags_in_what_breaks_torch() -> None:
     lines = [line for lines in project()["optional-dependencies"].values() for line in lines]
     text = "\n".join([*lines, (ROOT / "constraints.txt").read_text(encoding="utf-8")]).lower()
-    for banned in ("torchvision", "piq", "lpips", "deepinv"):
+    for banned in ("torchvision", "piq", "lpips", "deepinv", "quadprog", "qpsolvers"):
         assert not re.search(rf"^{banned}\b", text, flags=re.MULTILINE)
 
 
@@ -131,7 +131,7 @@ def test_c_every_direct_dependency_of_the_environment_is_pinned() -> None:
     }
     extras = project()["optional-dependencies"]
     wanted = list(project()["dependencies"])
-    for extra in ("fast", "imaging", "torch", "slicer", "dev"):
+    for extra in ("fast", "imaging", "torch", "surgery", "slicer", "dev"):
         wanted += extras[extra]
     names = {re.split(r"[<>=!~ ;\[]", line)[0].lower().replace("_", "-") for line in wanted}
     assert names <= pins

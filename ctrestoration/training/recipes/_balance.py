@@ -9,7 +9,7 @@ ways.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,7 @@ from ctrestoration.networks._lowdose import RANGE_HU
 from ctrestoration.training.config import DataPath, Strict, one_of
 from ctrestoration.training.method import Losses
 from ctrestoration.training.recipes._base import HU_SCALE
+from ctrestoration.training.recipes._surgery import SurgeryMethod, gramian_of, weighting
 
 PAPER_SCALE = (RANGE_HU / HU_SCALE) ** 2
 """A squared error in (HU / 1000)^2 over the same on LoDoPaB's scale."""
@@ -80,7 +81,36 @@ class Constraint(Strict):
         return ConstraintBalance(self, tasks)
 
 
-BalanceConfig: Any = one_of((Fixed, Uncertainty, Constraint))
+class Surgery(Strict):
+    """Gradients of the network that point against each other are made to agree; needs torchjd (the extra `surgery`)."""
+
+    name: Literal["surgery"]
+    method: SurgeryMethod = Field(
+        default="upgrad",
+        description="upgrad: no loss is hindered (arXiv 2406.16232); pcgrad: what opposes another gradient is taken "
+        "away (NeurIPS 2020); mgda: the shortest weighted mean (NeurIPS 2018).",
+    )
+    alpha: float | None = Field(
+        default=None, ge=0, le=1, description="Share of the tasks before surgery; none: 0.5. mgda finds it itself."
+    )
+    normalize: Literal["none", "initial", "gradient"] = Field(
+        default="initial", description="As that of `fixed`, before surgery; gradient leaves mgda nothing to weigh."
+    )
+
+    @model_validator(mode="after")
+    def _mgda_weighs_itself(self) -> Surgery:
+        if self.method == "mgda" and self.alpha is not None:
+            raise ValueError("mgda finds the shares itself: leave alpha out")
+        if self.method == "mgda" and self.normalize == "gradient":
+            raise ValueError("mgda weighs by the lengths of gradients: normalize initial or none, not gradient")
+        return self
+
+    def build(self, tasks: Mapping[str, float]) -> Balance:
+        """The module that does it."""
+        return SurgeryBalance(self, tasks)
+
+
+BalanceConfig: Any = one_of((Fixed, Uncertainty, Constraint, Surgery))
 
 
 class Balance(nn.Module):
@@ -98,7 +128,14 @@ class Balance(nn.Module):
         total = sum(tasks.values())
         self.shares = {name: weight / total for name, weight in tasks.items()}
 
-    def combine(self, pixel: Tensor, tasks: TaskLosses, image: Tensor, bound: Tensor | None = None) -> Losses:
+    def combine(
+        self,
+        pixel: Tensor,
+        tasks: TaskLosses,
+        image: Tensor,
+        bound: Tensor | None = None,
+        parameters: Sequence[Tensor] = (),
+    ) -> Losses:
         """One loss.
 
         Args:
@@ -106,6 +143,7 @@ class Balance(nn.Module):
             tasks: gives the losses of the tasks by name; not asked where they do not count.
             image: the reconstruction in HU, which both were computed from.
             bound: largest pixel loss that is allowed, where there is a bound.
+            parameters: of the network that made the image, those that move.
         """
         raise NotImplementedError
 
@@ -127,7 +165,14 @@ class FixedBalance(Balance):
         self.settings = settings
         self.register_buffer("first", torch.zeros(2))
 
-    def combine(self, pixel: Tensor, tasks: TaskLosses, image: Tensor, bound: Tensor | None = None) -> Losses:
+    def combine(
+        self,
+        pixel: Tensor,
+        tasks: TaskLosses,
+        image: Tensor,
+        bound: Tensor | None = None,
+        parameters: Sequence[Tensor] = (),
+    ) -> Losses:
         """See `Balance.combine`. Without normalization the sum is `PAPER_SCALE` times Eq. 9."""
         alpha = self.settings.alpha
         if alpha == 0:
@@ -149,9 +194,7 @@ class FixedBalance(Balance):
         mixed = (1 - alpha) * _unit(_gradient(pixel, image))
         for name, loss in losses.items():
             mixed = mixed + alpha * self.shares[name] * _unit(_gradient(loss, image))
-        push = (image * mixed).sum()
-        shown = ((1 - alpha) * pixel + alpha * self._sum(losses)).detach()
-        return push - push.detach() + shown
+        return _pushed(image, mixed, (1 - alpha) * pixel + alpha * self._sum(losses))
 
 
 class UncertaintyBalance(Balance):
@@ -165,7 +208,14 @@ class UncertaintyBalance(Balance):
         self.log_scale = nn.Parameter(torch.zeros(1 + len(tasks)))
         self.register_buffer("begun", torch.zeros(1))
 
-    def combine(self, pixel: Tensor, tasks: TaskLosses, image: Tensor, bound: Tensor | None = None) -> Losses:
+    def combine(
+        self,
+        pixel: Tensor,
+        tasks: TaskLosses,
+        image: Tensor,
+        bound: Tensor | None = None,
+        parameters: Sequence[Tensor] = (),
+    ) -> Losses:
         """See `Balance.combine`; weights among the tasks play no part."""
         losses = tasks()
         each = torch.stack([pixel, *losses.values()]).clamp(min=1e-8)
@@ -197,7 +247,14 @@ class ConstraintBalance(Balance):
             raise ValueError("a bound below the plain network needs the plain network's error")
         return base_mse * 10 ** (self.settings.drop_db / 10)
 
-    def combine(self, pixel: Tensor, tasks: TaskLosses, image: Tensor, bound: Tensor | None = None) -> Losses:
+    def combine(
+        self,
+        pixel: Tensor,
+        tasks: TaskLosses,
+        image: Tensor,
+        bound: Tensor | None = None,
+        parameters: Sequence[Tensor] = (),
+    ) -> Losses:
         """See `Balance.combine`."""
         if bound is None:
             raise ValueError("no bound")
@@ -208,6 +265,71 @@ class ConstraintBalance(Balance):
             self.multiplier.add_(self.settings.rate * excess.detach()).clamp_(min=0)
         values = self._named(pixel, losses) | {"multiplier": multiplier[0], "excess_db": excess * 10 / math.log(10)}
         return Losses(self._sum(losses) + multiplier[0] * excess, values)
+
+
+class SurgeryBalance(Balance):
+    """See `Surgery`. Gradients are those of the network's parameters: in the image they hardly ever conflict."""
+
+    first: Tensor
+
+    def __init__(self, settings: Surgery, tasks: Mapping[str, float]) -> None:
+        super().__init__(tasks)
+        self.settings = settings
+        self.weighting = weighting(settings.method, 1 + len(tasks))
+        self.register_buffer("first", torch.zeros(1 + len(tasks)))
+
+    def combine(
+        self,
+        pixel: Tensor,
+        tasks: TaskLosses,
+        image: Tensor,
+        bound: Tensor | None = None,
+        parameters: Sequence[Tensor] = (),
+    ) -> Losses:
+        """See `Balance.combine`. Where nothing conflicts, upgrad and pcgrad are the weighted sum of `Fixed`."""
+        losses = tasks()
+        each = {"mse": pixel, **losses}
+        pushes = [_gradient(loss, image) for loss in each.values()]
+        gramian = gramian_of([_passed_on(image, push, parameters) for push in pushes])
+        lengths = gramian.diagonal().sqrt().clamp(min=1e-30)
+        values = torch.stack(list(each.values())).detach()
+        before = self._weights(values.cpu().double(), lengths, list(losses))
+        scaled = before[:, None] * gramian * before
+        # To lengths up to 1, which solvers' thresholds are made for.
+        found = self.weighting(scaled / scaled.diagonal().max().clamp(min=1e-300))
+        weights = (found * before).to(values)
+        mixed = torch.stack([weight * push for weight, push in zip(weights, pushes, strict=True)]).sum(0)
+        recorded = {f"weight_{name}": found[n] for n, name in enumerate(each)}
+        recorded |= {f"cosine_{name}": gramian[0, n] / lengths[0] / lengths[n] for n, name in enumerate(losses, 1)}
+        return Losses(_pushed(image, mixed, (weights * values).sum()), self._named(pixel, losses) | recorded)
+
+    def _weights(self, values: Tensor, lengths: Tensor, names: list[str]) -> Tensor:
+        """What each gradient is multiplied by before surgery."""
+        weights = torch.ones_like(values)
+        if self.settings.method != "mgda":
+            alpha = 0.5 if self.settings.alpha is None else self.settings.alpha
+            weights = values.new_tensor([1 - alpha, *(alpha * self.shares[name] for name in names)])
+        if self.settings.normalize == "gradient":
+            return weights / lengths
+        if self.settings.normalize == "none":
+            return weights * values.new_tensor([1.0, *[PAPER_SCALE] * len(names)])
+        if not bool(self.first.any()):
+            self.first.copy_(values.clamp(min=1e-8))
+        return weights / self.first.to(weights)
+
+
+def _passed_on(image: Tensor, push: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+    """The gradient in the parameters of what pushes the image so."""
+    found = torch.autograd.grad(image, parameters, push, retain_graph=True, allow_unused=True)
+    return [
+        torch.zeros_like(one) if gradient is None else gradient for gradient, one in zip(found, parameters, strict=True)
+    ]
+
+
+def _pushed(image: Tensor, gradient: Tensor, shown: Tensor) -> Tensor:
+    """A loss with a given gradient in the image; its value is `shown`, for the eye."""
+    push = (image * gradient).sum()
+    return push - push.detach() + shown.detach()
 
 
 def _gradient(loss: Tensor, image: Tensor) -> Tensor:

@@ -12,11 +12,18 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor
 
+from ctrestoration.errors import InputError
 from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.networks._lowdose import reconstruct_image
 from ctrestoration.training.config import Strict
 from ctrestoration.training.method import Batch, Losses, Parts, Stage
-from ctrestoration.training.recipes._balance import Balance, BalanceConfig, Constraint, ConstraintBalance
+from ctrestoration.training.recipes._balance import (
+    Balance,
+    BalanceConfig,
+    Constraint,
+    ConstraintBalance,
+    Surgery,
+)
 from ctrestoration.training.recipes._base import StageConfig
 from ctrestoration.training.recipes._lowdose import LowDoseConfig, TaskMethod, circle_psnr, score_name, unique
 from ctrestoration.training.recipes._tasks import TaskConfig
@@ -60,7 +67,16 @@ class Config(LowDoseConfig):
         return isinstance(balance, Constraint) and balance.psnr_db is None and balance.base_weights is None
 
     def create(self, run: RunConfig) -> TaskAdaptive:
-        """The method that these settings describe."""
+        """The method that these settings describe.
+
+        Raises:
+            InputError: gradient surgery of a compiled network.
+        """
+        if isinstance(self.balance, Surgery) and run.hardware.compile:
+            raise InputError(
+                "Gradient surgery goes back through the network once for each loss, which a compiled network does not "
+                "allow: set hardware.compile to false, or choose another balance."
+            )
         metric = score_name(self.tasks) if self.select == "task" else "psnr_db"
         if self.select == "task" and isinstance(self.balance, Constraint):
             metric = "score_in_bound"
@@ -116,7 +132,8 @@ class TaskAdaptive(TaskMethod):
         bound = None
         if isinstance(balance, ConstraintBalance):
             bound = balance.bound(self._base_error(batch, parts))
-        return balance.combine(pixels, lambda: self.task_losses(output, batch, parts), output, bound)
+        moving = [one for one in parts.modules["g"].parameters() if one.requires_grad]
+        return balance.combine(pixels, lambda: self.task_losses(output, batch, parts), output, bound, moving)
 
     def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         """In `segment` the tasks on full-dose images; else everything, and under a bound what keeps it.
