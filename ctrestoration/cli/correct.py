@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Read, correct, write."""
-    from ctrestoration.cli.inputs import chosen_method, read_input
+    from ctrestoration.cli.inputs import check_uncertainty, chosen_method, read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_labels, write_volume
@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(output)
         if output in outputs[:number]:
             raise InputError(f"{output} is asked for twice: every output needs a name of its own.")
+    check_uncertainty(method, arguments.uncertainty is not None)
     volume = read_input(arguments.input, arguments)
     where = (slice(None),) * 3 if arguments.slices is None else axial_part(volume.grid, *arguments.slices)
     control = terminal_control()

@@ -69,6 +69,20 @@ def add_uncertainty_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
 
 
+def check_uncertainty(method: Method, wanted: bool) -> None:
+    """Refuse, before anything is computed, an uncertainty that the method does not give.
+
+    Raises:
+        InputError: it is wanted, and not given.
+    """
+    from ctrestoration.errors import InputError
+
+    if wanted and not getattr(method, "gives_uncertainty", False):
+        raise InputError(
+            f"Method {method.name!r} gives no uncertainty: leave --uncertainty out, or choose another one."
+        )
+
+
 def tell_scope(restoration: Restoration) -> None:
     """Say on the terminal what tells that a calibrated uncertainty may not hold for this CT."""
     from ctrestoration.cli.terminal import say
@@ -88,8 +102,8 @@ def chosen_method(task: Task, name: str, device: str, uncertain: bool, calibrati
         calibration: file for that uncertainty, or None.
 
     Raises:
-        InputError: unknown method, one that gives no uncertainty or computes on the CPU only although that or a GPU was
-            asked for, or a calibration that is not its own.
+        InputError: unknown method, one that computes on the CPU only although a GPU was asked for, or a calibration
+            that is not its own.
     """
     from ctrestoration import registry
     from ctrestoration.errors import InputError
@@ -97,8 +111,6 @@ def chosen_method(task: Task, name: str, device: str, uncertain: bool, calibrati
     method = registry.get(task, name)
     if calibration is not None and not uncertain:
         raise InputError("--calibration belongs to --uncertainty: give the file that the uncertainty is written to.")
-    if uncertain and not getattr(method, "gives_uncertainty", False):
-        raise InputError(f"Method {name!r} gives no uncertainty: leave --uncertainty out, or choose another one.")
     if calibration is not None and not hasattr(method, "path"):
         raise InputError(f"Method {name!r} has no weights that could be calibrated: leave --calibration out.")
     if uncertain and hasattr(method, "with_uncertainty"):

@@ -34,7 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Read, restore, write."""
     from ctrestoration.acquisition import Acquisition
-    from ctrestoration.cli.inputs import chosen_method, read_input, tell_scope
+    from ctrestoration.cli.inputs import check_uncertainty, chosen_method, read_input, tell_scope
     from ctrestoration.cli.terminal import print_json, terminal_control
     from ctrestoration.files import refuse_overwrite
     from ctrestoration.io.images import check_output, write_volume
@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_output(output)
     if len(set(outputs)) < len(outputs):
         raise InputError(f"{outputs[0]} is asked for twice: every output needs a name of its own.")
+    check_uncertainty(method, arguments.uncertainty is not None)
     volume = read_input(arguments.input, arguments)
     if arguments.acquisition:
         acquisition = Acquisition.load(arguments.acquisition)

@@ -76,10 +76,12 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     counts = {split: content["count"] for split, content in manifest["splits"].items()}
     whose = manifest["settings"]["dataset"] or "procedural phantoms"
     patients = len(manifest["splits"]["test"]["patients"])
+    made = manifest["settings"]
     facts = [
         f"{whose}: {counts['train']} training and {counts['test']} test slices ({patients} test patients, none of them "
-        f"in training) of {scale.size}x{scale.size} pixels of {scale.pixel_mm:g} mm; 4096 photons, {scale.output} "
-        f"networks, {scale.epochs} epochs; ctrestoration {__version__}.",
+        f"in training) of {scale.size}x{scale.size} pixels of {scale.pixel_mm:g} mm; {made['photons']:g} "
+        f"photons in each of {made['bins']} bins, {made['views']} views; {scale.output} networks, {scale.epochs} "
+        f"epochs; ctrestoration {__version__}.",
         "PSNR (range 1 = 4072 HU) and SSIM map in the circle; Dice of liver and lesions, hard labels, "
         f"{_rule()}; best weights by validation.",
     ]

@@ -236,7 +236,8 @@ def _within(
     metal: NDArray[np.bool_],
 ) -> str:
     """What share of this case's errors the intervals cover: in the body of the corrected slices, and near metal."""
-    body = body_mask(reference) & ~metal & metal.any(axis=(1, 2))[:, None, None]
+    corrected = np.asarray(metal.any(axis=(1, 2)))[:, None, None]
+    body = body_mask(reference) & ~metal & corrected
     near = body & metal_ring(metal, 10)
     shares = [f"{np.mean((error <= half_width)[where]):.0%}" if where.any() else "none" for where in (body, near)]
     return (
