@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from ctrestoration.cli.terminal import terminal_control
 if TYPE_CHECKING:
     from ctrestoration.control import Control
     from ctrestoration.studies.task_adaptive import Run, Scale
+    from ctrestoration.studies.task_adaptive_scores import Judges, TestSlices
 
 COMMAND = "reproduce task-adaptive"
 HELP = "train base, joint and task-adaptive networks and print both tables of the paper; a killed study goes on"
@@ -57,8 +59,8 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     """Tables of every finished run of the study, this command's or an earlier one's; those known are not made again."""
     from ctrestoration._version import __version__
     from ctrestoration.io.pairs import read_manifest
-    from ctrestoration.jobs.durable import replace_json, replace_text
     from ctrestoration.studies import task_adaptive_tables as tables
+    from ctrestoration.studies.running import write_results
     from ctrestoration.studies.task_adaptive_scores import TestSlices
 
     test = TestSlices.read(out / "data")
@@ -87,10 +89,7 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     ]
     result = {"study": "task-adaptive", "scale": name, "facts": facts, **result, "lesions": lesions}
     result["volumes"] = tables.paired({row: volumes[row] for row in order if row in volumes})
-    text = tables.markdown(name, result, facts)
-    replace_json(out / "results.json", result)
-    replace_text(out / "results.md", text)
-    return result, text
+    return write_results(out, result, tables.markdown(name, result, facts))
 
 
 def _rule() -> str:
@@ -99,36 +98,33 @@ def _rule() -> str:
     return EMPTY_RULES["drop"]
 
 
-def _scored(out: Path, seed: int, runs: list[Run], test: Any, control: Control) -> dict[str, Any]:
+def _scored(out: Path, seed: int, runs: list[Run], test: TestSlices, control: Control) -> dict[str, Any]:
     """Rows of one seed."""
-    from ctrestoration.jobs.durable import replace_json
-    from ctrestoration.jobs.rundir import read_json
     from ctrestoration.studies import task_adaptive_scores as scores
+    from ctrestoration.studies.running import known_or_made
     from ctrestoration.studies.task_adaptive import SEGMENTERS
 
     judges = scores.Judges.read(out / "runs", seed)
-    rows: dict[str, Any] = {}
     fixed = out / "runs" / f"segment_{seed}" / "classical.json"
-    known = read_json(fixed)
-    if known is None:
-        known = {}
-        images = {"low-dose": test.low_dose, "full-dose": test.full_dose}
-        for name in scores.CLASSICAL:
-            made = scores.classical_images(name, test, control)
-            if made is not None:
-                images[name] = made
-        for name, some in images.items():
-            known[name] = scores.score_images(some, test, judges, images_too=name != "full-dose")
-        replace_json(fixed, known)
-    rows |= known
+    rows = known_or_made(fixed, partial(_classical, test, judges, control))
     for one in control.track([one for one in runs if one.variant not in SEGMENTERS], f"Testing seed {seed}"):
         folder = out / "runs" / one.name
-        found = read_json(folder / "test.json")
-        if found is None:
-            found = scores.score_network(folder, test, judges)
-            replace_json(folder / "test.json", found)
-        rows[one.variant] = found
+        rows[one.variant] = known_or_made(folder / "test.json", partial(scores.score_network, folder, test, judges))
     return rows
+
+
+def _classical(test: TestSlices, judges: Judges, control: Control) -> dict[str, Any]:
+    """Rows of the methods that are not trained, and of the images that they start from and aim at."""
+    from ctrestoration.studies import task_adaptive_scores as scores
+
+    images = {"low-dose": test.low_dose, "full-dose": test.full_dose}
+    for name in scores.CLASSICAL:
+        made = scores.classical_images(name, test, control)
+        if made is not None:
+            images[name] = made
+    return {
+        name: scores.score_images(some, test, judges, images_too=name != "full-dose") for name, some in images.items()
+    }
 
 
 def _by_seed(out: Path, scale: Scale) -> dict[int, list[Run]]:

@@ -34,7 +34,9 @@ class Scale:
         pixel_mm: pixel size.
         phantoms: patients, where no public data set is given.
         slices: labeled slices of each.
-        fine_pixels: see `simulate.lowdose`.
+        scanner: fields of `simulate.lowdose.LowDoseSettings`. The paper's detector has a bin for each of its 512 pixels
+            and 1000 views; "small" has as many for its size, and four times the photons for each: a lesion of so few
+            pixels drowns in the published noise, and no network can draw what is lost.
         network: of the reconstruction and of the segmenter.
         heldout: network of the held-out segmenter.
         output: "residual" or "sigmoid" (as published).
@@ -52,7 +54,7 @@ class Scale:
     pixel_mm: float
     phantoms: int
     slices: int
-    fine_pixels: int
+    scanner: Mapping[str, Any]
     network: Mapping[str, Any]
     heldout: Mapping[str, Any]
     output: str
@@ -75,19 +77,19 @@ class Scale:
 SCALES: Mapping[str, Scale] = MappingProxyType(
     {
         "tiny": Scale(
-            64, 5.0, 14, 12, 128,
+            64, 5.0, 14, 12, {"fine_pixels": 128},
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [12, 24, 48], "norm": "instance"},
             "residual", 14, 14, 4, 1e-3, ("0.001", "0.01"),
         ),
         "small": Scale(
-            96, 3.4, 24, 12, 256,
+            96, 3.4, 40, 12, {"bins": 97, "views": 200, "photons": 16384.0, "fine_pixels": 256},
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "residual", 16, 50, 4, 1e-3, ("0.001", "0.003", "0.01", "0.03"), device="auto",
+            "residual", 24, 40, 4, 1e-3, ("0.001", "0.003", "0.01"), device="auto",
         ),
         "paper": Scale(
-            512, 0.75, 131, 100, 1000,
+            512, 0.75, 131, 100, {},
             {"name": "unet", "widths": [64, 128, 256, 512, 1024]},
             {"name": "monai", "kind": "SegResNet", "arguments": {"init_filters": 16}},
             "sigmoid", 100, 100, 8, 2e-4, ("0.0001", "0.001", "0.01"), validate_every=1, device="auto",
@@ -136,8 +138,7 @@ def build_settings(scale: Scale, dataset: tuple[str, str] | None = None) -> LowD
     from ctrestoration.training.lowdose_dataset import LowDoseBuild
 
     common: dict[str, Any] = {
-        "cases": 1, "slices": scale.slices, "size": scale.size, "pixel_mm": scale.pixel_mm,
-        "fine_pixels": scale.fine_pixels,
+        "cases": 1, "slices": scale.slices, "size": scale.size, "pixel_mm": scale.pixel_mm, **scale.scanner,
     }  # fmt: skip
     if dataset is not None:
         return LowDoseBuild(phantoms=0, dataset=dataset[0], dataset_folder=dataset[1], shares=(0.7, 0.1, 0.2), **common)
