@@ -59,6 +59,7 @@ MONO_FAILURE = (
     "Corrects the beam hardening of bone, too, in the slices that hold metal: dense bone is some 150 HU darker "
     "there than in the slices beside them, which are left as they are. For reading, take guided-unet or unet-uc."
 )
+HALVED = ("unet-uc", "unet-mono", "guided-unet-mono")
 CROP = 128
 WIDTHS = [16, 32, 64, 128, 128]
 UNET: dict[str, Any] = {
@@ -304,6 +305,15 @@ def test(data: Path, out: Path, names: list[str], count: int) -> dict[str, Any]:
     return {"scans_each": count, "seed": 1, "results": results}
 
 
+def _beside(path: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """With the methods that were tested on the same scans before."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if any(known.get(key) != result[key] for key in ("scans_each", "seed")):
+        return result
+    groups = result["results"].items()
+    return {**result, "results": {group: {**known["results"].get(group, {}), **rows} for group, rows in groups}}
+
+
 def _scores(scan: Scan, method: Any) -> dict[str, float | None]:
     """PSNR in [0, 0.5] 1/cm outside metal, error near it, and what the method does to the scan without metal."""
     from ctrestoration.evaluate.benchmark_scores import benchmark_scores
@@ -361,7 +371,7 @@ def ship(out: Path) -> None:
 
 
 def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
-    """The U-Nets, and both halves of the guided ones as one network; convolutions are kept in half precision.
+    """The U-Nets, and both halves of the guided ones as one network; `HALVED` keep their convolutions in half precision.
 
     The repository has to stay below 30 MB. PyTorch makes them single precision again when they are loaded.
     """
@@ -398,7 +408,7 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
         made.append((Guided.joined(prior, refine, WIDTHS, WIDTHS), header, "mar_" + name.replace("-", "_"), failures))
     for network, header, file, failures in made:
         header = without_folders(header)
-        for parameter in network.parameters():
+        for parameter in network.parameters() if header["name"] in HALVED else ():
             if parameter.dim() == 4:
                 parameter.data = parameter.data.half()
         card = card_text(header, tests(header["name"]), failures)
@@ -458,6 +468,7 @@ def main() -> int:
             ship(arguments.out)
         else:
             result = test(arguments.data, arguments.out, arguments.methods.split(","), arguments.count)
+            result = _beside(arguments.out / "test.json", result)
             (arguments.out / "test.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
             print(json.dumps(result, indent=2) if arguments.json else _table(result))
     except CTRestorationError as error:
