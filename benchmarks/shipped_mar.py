@@ -371,7 +371,7 @@ def ship(out: Path) -> None:
 
 
 def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
-    """The U-Nets, and both halves of the guided ones as one network; `HALVED` keep their convolutions in half precision.
+    """The U-Nets, and both halves of the guided ones as one; `HALVED` keep their convolutions in half precision.
 
     The repository has to stay below 30 MB. PyTorch makes them single precision again when they are loaded.
     """
