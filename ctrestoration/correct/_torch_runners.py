@@ -72,19 +72,15 @@ class Runner:
         raise NotImplementedError
 
     def prepare(self, z: int) -> Batch:
-        """What the network is given of slice z."""
-        raise NotImplementedError
-
-    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
-        """The answer of a network of this kind; `flip`: it sees everything mirrored along these axes."""
-        raise NotImplementedError
-
-    def _images(self, z: int) -> Batch:
-        """Uncorrected and corrected images in HU, and the mask."""
+        """What the network is given of slice z: uncorrected and corrected images in HU, and the mask."""
         uncorrected = np.maximum(self.acquisition.image.array[z], np.float32(AIR_HU))
         images = {"input": uncorrected, "metal": self.acquisition.metal[z].astype(np.float32)}
         images |= {name: np.maximum(image, np.float32(AIR_HU)) for name, image in self.corrected.slice(z).items()}
         return {name: self._tensor(image) for name, image in images.items()}
+
+    def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
+        """The answer of a network of this kind; `flip`: it sees everything mirrored along these axes."""
+        raise NotImplementedError
 
     def _tensor(self, array: NDArray[np.floating]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array, dtype=np.float32))[None, None].to(self.device)
@@ -102,10 +98,6 @@ class ImageRunner(Runner):
         """What the weights say that the network sees."""
         return tuple(self.about.get("inputs", ("input",)))
 
-    def prepare(self, z: int) -> Batch:
-        """See `Runner.prepare`."""
-        return self._images(z)
-
     def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
         """See `Runner.run`."""
         seen = torch.flip(network_inputs(batch, self.inputs), tuple(flip))
@@ -120,10 +112,6 @@ class GuidedRunner(Runner):
     def wanted(self) -> tuple[str, ...]:
         """See `Runner.wanted`."""
         return ("nmar",)
-
-    def prepare(self, z: int) -> Batch:
-        """See `Runner.prepare`."""
-        return self._images(z)
 
     def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
         """See `Runner.run`."""
@@ -147,10 +135,6 @@ class DictionaryRunner(Runner):
     def wanted(self) -> tuple[str, ...]:
         """See `Runner.wanted`."""
         return ("li",)
-
-    def prepare(self, z: int) -> Batch:
-        """See `Runner.prepare`."""
-        return self._images(z)
 
     def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
         """See `Runner.run`."""
@@ -176,7 +160,7 @@ class DualDomainRunner(Runner):
 
     def prepare(self, z: int) -> Batch:
         """See `Runner.prepare`."""
-        batch = self._images(z)
+        batch = super().prepare(z)
         sinogram, trace = self.acquisition.sinogram[z], self.acquisition.trace[z]
         batch["sinogram"] = self.operator.to_network(self._tensor(sinogram) * self._water)
         batch["filled"] = self.operator.to_network(self._tensor(interpolate_trace(sinogram, trace)) * self._water)

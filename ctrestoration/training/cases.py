@@ -144,19 +144,6 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
     return Patient(name, replace(volume, name=path.name), partial(_volume_spine, path))
 
 
-def simulate_case(
-    patient: Patient,
-    draw: np.random.Generator,
-    preset: str,
-    slices: int,
-    clean: float = 0.0,
-    corrected: Sequence[str] = (),
-) -> tuple[list[Pair], dict[str, Any]]:
-    """Pairs of images from `scan_case`, which explains arguments and the second result; see `Scan.pair`."""
-    scans, facts = scan_case(patient, draw, preset, slices, clean)
-    return [scan.pair(corrected) for scan in scans], facts
-
-
 def scan_case(
     patient: Patient,
     draw: np.random.Generator,

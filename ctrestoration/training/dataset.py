@@ -27,7 +27,7 @@ from ctrestoration.io.pairs import (
 from ctrestoration.jobs.durable import replace_json, sha256_of, sweep_temporaries
 from ctrestoration.jobs.locks import FileLock
 from ctrestoration.jobs.rundir import read_json
-from ctrestoration.training.cases import Patient, phantom_patient, short_digest, simulate_case, volume_patient
+from ctrestoration.training.cases import Patient, phantom_patient, scan_case, short_digest, volume_patient
 from ctrestoration.training.keys import derive, generator
 from ctrestoration.training.processes import in_processes
 
@@ -112,7 +112,8 @@ class BuildSettings:
     def simulate(self, patient: Any, draw: np.random.Generator, split: str) -> tuple[list[Pair], dict[str, Any]]:
         """Pairs of one case, and what was drawn, with the patient's name."""
         clean = self.clean if split == "train" else 0.0
-        return simulate_case(patient, draw, self.preset, self.slices, clean, self.corrected)
+        scans, facts = scan_case(patient, draw, self.preset, self.slices, clean)
+        return [scan.pair(self.corrected) for scan in scans], facts
 
     def to_json(self) -> dict[str, Any]:
         """The settings as JSON types, files by name and content."""
