@@ -103,7 +103,7 @@ def plan_with_views(
         raise InputError(f"Level {missing[0]!r} was not found: the segmentation holds {', '.join(found)}.")
     if not chosen:
         raise InputError(f"{segmentation.labels.name} holds no complete vertebra to put screws into.")
-    planner = _Planner(segmentation, mode)
+    planner = Planner(segmentation, mode)
     if segmentation.method in ("fallback", "points"):
         planner.warnings.append(
             "Planned on bone found by threshold and shape: grades are no better than that; check the screws on the CT."
@@ -130,8 +130,13 @@ def _segmentation(spine: SpineSegmentation | LabelMap, control: Control) -> Spin
     return segment_from_labels(spine.grid, spine, control=control)
 
 
-class _Planner:
-    """Plans level by level; keeps what neighbors need of each other."""
+class Planner:
+    """Plans level by level; keeps what neighbors need of each other.
+
+    Attributes:
+        warnings: what was not done, or should be looked at.
+        views: of the screws that were planned.
+    """
 
     def __init__(self, spine: SpineSegmentation, mode: Mode) -> None:
         self.spine = spine
@@ -145,8 +150,7 @@ class _Planner:
         try:
             if not level.complete:
                 raise Refused(f"{level.note or 'it is incomplete'}; nothing is placed in a part of a vertebra")
-            view = self.view(level)
-            view, axes = self._axes(view)
+            view, axes = self.pedicles(level)
         except (Refused, InputError) as error:
             reason = str(error).removeprefix(f"{level.name}: ").rstrip(".")
             self.warnings.append(f"{level.name}: no screws: {reason}.")
@@ -159,7 +163,16 @@ class _Planner:
                 self.warnings.append(f"{level.name} {side}: no screw: {error}.")
         return screws
 
-    def view(self, level: SpineLevel) -> VertebraView:
+    def pedicles(self, level: SpineLevel) -> tuple[VertebraView, dict[Side, Axis]]:
+        """One vertebra, and the axes of the pedicles that were recognized on it.
+
+        Raises:
+            Refused: the vertebra is not fit for screws.
+            InputError: its mask tells too little.
+        """
+        return self._axes(self._view(level))
+
+    def _view(self, level: SpineLevel) -> VertebraView:
         """Frame, canal and distances of one vertebra."""
         bone = self._bone(level)
         if bone is None:

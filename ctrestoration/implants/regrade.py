@@ -13,7 +13,7 @@ from ctrestoration.errors import InputError
 from ctrestoration.implants.checks import construct_problems
 from ctrestoration.implants.grading import Judgment, judge
 from ctrestoration.implants.plan import Plan, Screw, Side
-from ctrestoration.implants.planner import Views, _Planner
+from ctrestoration.implants.planner import Planner, Views
 from ctrestoration.implants.rods import rods_for
 from ctrestoration.implants.scatter import Judge, scatter
 from ctrestoration.implants.trajectory import Refused
@@ -58,7 +58,7 @@ def judges_for(spine: SpineSegmentation, levels: Sequence[str], control: Control
         levels: e.g. ["L3", "L4"]; a level that the spine does not hold is given a reason, not refused.
         control: reported to between levels.
     """
-    planner = _Planner(spine, "clinical")
+    planner = Planner(spine, "clinical")
     found = {level.name: level for level in spine.levels}
     reasons: dict[str, str] = {}
     for name in control.track(list(dict.fromkeys(levels)), "Measuring the pedicles"):
@@ -71,7 +71,7 @@ def judges_for(spine: SpineSegmentation, levels: Sequence[str], control: Control
         # Planning the level settles its axes: an untouched screw then gets the very grade that it was planned with.
         planner.level(found[name])
         try:
-            view, axes = planner._axes(planner.view(found[name]))
+            view, axes = planner.pedicles(found[name])
         except (Refused, InputError) as error:
             reasons[name] = str(error).removeprefix(f"{name}: ").rstrip(".")
             continue
