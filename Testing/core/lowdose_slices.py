@@ -13,8 +13,8 @@ from ctrestoration.training.sources import Sample
 class LabeledSlices:
     """A body with a disc ("liver") and a smaller disc in it ("lesion") under white noise."""
 
-    def __init__(self, count: int = 8, size: int = 16, noise_hu: float = 150.0) -> None:
-        self.count, self.size, self.noise_hu = count, size, noise_hu
+    def __init__(self, count: int = 8, size: int = 16, noise_hu: float = 150.0, slices: int = 1) -> None:
+        self.count, self.size, self.noise_hu, self.slices = count, size, noise_hu, slices
 
     def __len__(self) -> int:
         return self.count
@@ -29,7 +29,12 @@ class LabeledSlices:
         labels[distance < 0.12 * size] = 2
         target = np.select([labels == 2, labels == 1], [-150.0, 250.0], 0.0).astype(np.float32)
         noisy = target + self.noise_hu * draw.standard_normal(target.shape).astype(np.float32)
-        return {"input": noisy[None], "target": target[None], "labels": labels[None]}
+        sample = {"input": noisy[None], "target": target[None], "labels": labels[None]}
+        if self.slices > 1:  # a body that is the same in every slice: its neighbors show it under other noise
+            shape = (self.slices - 1, size, size)
+            sample["around_target"] = np.broadcast_to(target, shape).copy()
+            sample["around"] = (target + self.noise_hu * draw.standard_normal(shape)).astype(np.float32)
+        return sample
 
     def fingerprint(self) -> str:
         return "labeled slices"

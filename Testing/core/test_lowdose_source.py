@@ -50,6 +50,39 @@ def test_a_sample_is_a_function_of_its_key() -> None:
     assert not np.array_equal(sample["input"], other["input"])
 
 
+def test_neighbors_have_noise_of_their_own_and_the_middle_stays_as_it_is() -> None:
+    single, several = source(), source(slices=5)
+    key = Key(1, "validation", 0, 2)
+    alone, sample = single.sample(key), several.sample(key)
+    assert all(np.array_equal(alone[name], sample[name]) for name in alone)
+    assert set(sample) - set(alone) == {"around", "around_target"}
+    assert sample["around"].shape == sample["around_target"].shape == (4, 32, 32)
+    inside = circle_mask((32, 32))
+    noise = [sample["input"][0] - sample["target"][0], *(sample["around"] - sample["around_target"])]
+    correlation = np.corrcoef([one[inside] for one in noise])
+    assert np.abs(correlation - np.eye(5)).max() < 0.3, "slices are scanned one by one"
+    patient = several.patient(0)
+    z = next(z for z in patient.slices if np.allclose(sample["target"][0][inside], scanned(patient, z)[inside]))
+    for place, full in zip((z - 2, z - 1, z + 1, z + 2), sample["around_target"], strict=True):
+        assert np.array_equal(full, scanned(patient, place))
+    assert several.fingerprint() != single.fingerprint()
+
+
+def scanned(patient: Any, z: int) -> Any:
+    scanner = {"preset": "true-scale", "photons": 4096.0, "views": 50, "fine_pixels": 32}
+    return scan_slice(patient, z, 0, scanner)["target"]
+
+
+def test_the_last_slice_is_its_own_neighbor_noise_included() -> None:
+    volume, labels = labeled_ct()
+    one = source(slices=3)
+    one._made[0] = labeled_volume("one", volume, labels, 32, 10.0, {"liver": (5, 7)})
+    pair = scan_slice(one._made[0], 2, 7, one.settings.scanner())
+    around = one._around(one._made[0], 2, 7, pair)
+    assert np.array_equal(around["around"][1], pair["input"])
+    assert not np.array_equal(around["around"][0], pair["input"])
+
+
 def test_content_lies_in_the_circle_and_noise_is_not_clipped() -> None:
     sample = {name: array[0] for name, array in source(photons=200.0).sample(Key(0, "validation", 0, 0)).items()}
     outside = ~circle_mask((32, 32))

@@ -24,9 +24,9 @@ from ctrestoration.reconstruct.slices import acquisition_of_image  # noqa: E402
 from ctrestoration.volume import Grid, Volume  # noqa: E402
 
 
-def weights(folder: Path, **about: Any) -> Path:
+def weights(folder: Path, channels: int = 1, **about: Any) -> Path:
     torch.manual_seed(1)
-    options = {"widths": [2, 4]}
+    options = {"widths": [2, 4] if channels == 1 else [8, 8], "in_channels": channels}
     path = folder / "tiny.safetensors"
     facts = {"name": "tiny", "task": "reconstruction", "reconstruction": "residual", "inputs": ["input"],
              "network": {"name": "unet", "options": options}, **about}  # fmt: skip
@@ -51,6 +51,28 @@ def test_a_slice_is_what_training_makes_of_it(tmp_path: Path, output: Any) -> No
     assert np.array_equal(restored.image.array[1], expected[0, 0].numpy())
     assert restored.uncertainty is None
     assert restored.provenance["settings"]["reconstruction"] == output
+
+
+def test_neighbors_are_seen_in_the_order_of_training_and_repeated_at_the_ends(tmp_path: Path) -> None:
+    path = weights(tmp_path, 5, slices=5)
+    method = registry.get("reconstruction", str(path)).on_device("cpu")
+    restored = method.restore(acquisition_of_image(volume())).image.array
+    torch.manual_seed(1)
+    network = build_network("unet", {"widths": [8, 8], "in_channels": 5}).eval()
+    hu = torch.from_numpy(np.array(volume().array))
+    with torch.inference_mode():
+        for z, seen in enumerate(([0, 0, 0, 1, 2], [0, 0, 1, 2, 2], [0, 1, 2, 2, 2])):
+            expected = hu[z] + 1000 * network(hu[seen][None] / 1000)[0, 0]
+            assert np.allclose(restored[z], expected.numpy(), atol=1e-3)
+            assert (expected - hu[z]).std() > 1
+    one = method.restore(acquisition_of_image(volume().part((slice(1, 2), slice(None), slice(None)))))
+    assert one.image.array.shape == (1, 20, 23)
+    spread = method.with_uncertainty().restore(acquisition_of_image(volume())).uncertainty
+    assert spread is not None
+    assert spread.array.max() > 0
+    silent = registry.get("reconstruction", str(weights(tmp_path, 3)))
+    with pytest.raises(InputError, match="how many neighboring slices"):
+        silent.restore(acquisition_of_image(volume()))
 
 
 def test_the_uncertainty_is_that_of_mirrored_copies_and_says_so(tmp_path: Path) -> None:

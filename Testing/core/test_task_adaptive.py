@@ -18,6 +18,7 @@ from core import training_children as runs  # noqa: E402
 from core.lowdose_slices import NETWORK, TASK, LabeledSlices, run_file  # noqa: E402
 from pydantic import ValidationError  # noqa: E402
 
+from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
 from ctrestoration.models.weights import load_network, read_weights  # noqa: E402
 from ctrestoration.training import checkpoints  # noqa: E402
@@ -125,6 +126,53 @@ def test_every_balance_trains_and_lowers_its_losses(tmp_path: Path, segmenter: P
     values = [record["values"] for record in metrics(weights) if record["kind"] == "train"]
     assert values[-1]["mse"] < values[0]["mse"]
     assert all(math.isfinite(value) for one in values for value in one.values())
+
+
+def test_neighbors_are_seen_and_help(tmp_path: Path) -> None:
+    """Three slices of one body, each with noise of its own, restore the middle one better than itself alone."""
+    scores = []
+    for slices in (1, 3):
+        content = run_file({"name": "reconstruct", "slices": slices, "stages": {"reconstruct": {"epochs": 30}}})
+        content |= {"validation": {"every_epochs": 30}, "optim": {"lr": 1e-2}}
+        for part in ("train", "validation"):
+            content["data"][part] = {**content["data"][part], "slices": slices}
+        config = RunConfig.model_validate(content)
+        run = create_run(config, tmp_path / str(slices))
+        fit(
+            config.method.create(config),
+            config,
+            run,
+            sources=(LabeledSlices(slices=slices), LabeledSlices(4, slices=slices)),
+        )
+        last = [record["values"] for record in metrics(run.weights) if record["kind"] == "val"][-1]
+        scores.append(last["psnr_db"])
+        assert last["drift_hu"] < 150
+    assert scores[1] > scores[0] + 0.5
+    network, about = load_network(tmp_path / "3" / "weights" / "g.safetensors")
+    assert about["slices"] == 3
+    assert network(torch.zeros(1, 3, 16, 16)).shape == (1, 1, 16, 16)
+
+
+def test_a_bound_below_the_plain_network_holds_with_neighbors(tmp_path: Path, segmenter: Path) -> None:
+    content = run_file(adaptive(slices=3, tasks=[given(segmenter)], balance={"name": "constraint", "drop_db": 1.0}))
+    for part in ("train", "validation"):
+        content["data"][part] = {**content["data"][part], "slices": 3}
+    config = RunConfig.model_validate(content)
+    run = create_run(config, tmp_path / "run")
+    fit(config.method.create(config), config, run, sources=(LabeledSlices(slices=3), LabeledSlices(4, slices=3)))
+    last = [record["values"] for record in metrics(run.weights) if record["kind"] == "val"][-1]
+    assert {"base_psnr_db", "organs_dice", "score_in_bound"} <= set(last)
+
+
+def test_data_without_neighbors_are_refused() -> None:
+    config = RunConfig.model_validate(run_file({"name": "reconstruct", "slices": 3}))
+    with pytest.raises(InputError, match=r"sees 3 slices.*data.train gives 1: set data.train.slices to 3"):
+        config.method.create(config).build(config)
+    content = run_file({"name": "reconstruct", "slices": 3})
+    content["data"] = {**content["data"], "train": {"name": "pairs", "folder": "data"}, "validation": None}
+    config = RunConfig.model_validate(content)
+    with pytest.raises(InputError, match="only lowdose data, simulated while training, do"):
+        config.method.create(config).build(config)
 
 
 def test_several_tasks_of_several_kinds_at_once_and_a_judge(tmp_path: Path, segmenter: Path) -> None:

@@ -15,19 +15,36 @@ LOWEST_HU, RANGE_HU = -1001.0, 4072.0
 Output = Literal["residual", "sigmoid"]
 
 
-def reconstruct_image(network: nn.Module, image: Tensor, output: Output) -> Tensor:
+def reconstruct_image(network: nn.Module, image: Tensor, output: Output, around: Tensor | None = None) -> Tensor:
     """The reconstruction in HU.
 
     Args:
-        network: one channel to one channel.
+        network: one channel for each slice that it sees, to one channel.
         image: low dose in HU [sample, 1, row, column]; not clipped, since its noise reaches below air.
         output: "residual": the network sees HU / 1000 and says what to add; "sigmoid": it sees LoDoPaB's scale, and a
             sigmoid of what it says is the image on that scale (arXiv 2511.07094, section on networks).
+        around: its neighbors from the feet up, without itself, in HU [sample, slices - 1, row, column]; None where the
+            network sees one slice.
     """
+    seen = image
+    if around is not None:
+        below = around.shape[1] // 2
+        seen = torch.cat([around[:, :below], image, around[:, below:]], dim=1)
     if output == "residual":
-        return image + HU_SCALE * network(image / HU_SCALE).float()
-    seen = (image - LOWEST_HU) / RANGE_HU
-    return LOWEST_HU + RANGE_HU * torch.sigmoid(network(seen).float())
+        return image + HU_SCALE * network(seen / HU_SCALE).float()
+    return LOWEST_HU + RANGE_HU * torch.sigmoid(network((seen - LOWEST_HU) / RANGE_HU).float())
+
+
+def neighbors_of(z: int, count: int, slices: int) -> list[int]:
+    """Indices of the slices around one, without itself; beyond an end of the scan the last slice is repeated.
+
+    Args:
+        z: the middle slice.
+        count: how many slices there are.
+        slices: how many the network sees, an odd number.
+    """
+    half = slices // 2
+    return [min(max(z + step, 0), count - 1) for step in range(-half, half + 1) if step]
 
 
 def task_input(image: Tensor, window: tuple[float, float] | None) -> Tensor:

@@ -36,6 +36,11 @@ class LowDoseConfig(Strict):
         description="residual: the network says what to add to the image; sigmoid: the image itself, on LoDoPaB's "
         "scale, as in arXiv 2511.07094.",
     )
+    slices: Literal[1, 3, 5] = Field(
+        default=1,
+        description="How many slices the network sees to restore the middle one; 3 and 5 need lowdose data with the "
+        "same number.",
+    )
     judges: tuple[TaskConfig, ...] = Field(
         default=(), description="Given task networks that only measure, such as a segmenter no loss has seen."
     )
@@ -50,7 +55,11 @@ class LowDoseConfig(Strict):
 
 
 class LowDoseMethod:
-    """Common parts of low-dose recipes. Batches hold "input" and "target" in HU and, for tasks, "labels"."""
+    """Common parts of low-dose recipes.
+
+    Batches hold "input" and "target" in HU, for tasks "labels", and for several slices their neighbors, "around" and
+    "around_target".
+    """
 
     collapse: Collapse | None = None
     exports: tuple[str, ...] = ("g",)
@@ -61,8 +70,13 @@ class LowDoseMethod:
         self.stages = stages
 
     def build(self, config: RunConfig) -> Parts:
-        """See `Method.build`."""
-        network = self.settings.network.build(in_channels=1, out_channels=1)
+        """See `Method.build`.
+
+        Raises:
+            InputError: the data do not give as many slices as the network sees.
+        """
+        self._require_neighbors(config)
+        network = self.settings.network.build(in_channels=self.settings.slices, out_channels=1)
         if self.settings.output == "residual":
             start_from_identity(network)
         if self.settings.initial_weights is not None:
@@ -71,6 +85,20 @@ class LowDoseMethod:
             load_into(network, self.settings.initial_weights)
         self._judges = {judge.name: Frozen(judge.build()) for judge in self.settings.judges}
         return Parts({"g": network}, {"g": ("g",)})
+
+    def _require_neighbors(self, config: RunConfig) -> None:
+        seen = self.settings.slices
+        for name, source in (("train", config.data.train), ("validation", config.data.validation)):
+            if source is None:
+                continue
+            simulated = source.name == "lowdose"
+            given = source.slices if simulated else 1
+            if given == seen:
+                continue
+            way = (
+                f"set data.{name}.slices to {seen}" if simulated else "only lowdose data, simulated while training, do"
+            )
+            raise InputError(f"The network sees {seen} slices (method.slices), data.{name} gives {given}: {way}.")
 
     def enter(self, stage: Stage, run: RunDirectory, parts: Parts) -> None:
         """See `Method.enter`: the judges follow to the device."""
@@ -83,7 +111,12 @@ class LowDoseMethod:
 
     def restore(self, batch: Batch, parts: Parts) -> Tensor:
         """The reconstruction in HU."""
-        return reconstruct_image(parts.modules["g"], batch["input"], self.settings.output)
+        return self.restored(parts.modules["g"], batch)
+
+    def restored(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The reconstruction in HU by any network of the same kind."""
+        around = batch["around"] if self.settings.slices > 1 else None
+        return reconstruct_image(network, batch["input"], self.settings.output, around)
 
     def pixels(self, output: Tensor, batch: Batch) -> Tensor:
         """Mean squared error in (HU / 1000)^2 over the whole slice, as published; outside the circle all is equal."""
@@ -92,7 +125,10 @@ class LowDoseMethod:
     def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         """PSNR (range 4072 HU, not clipped) and RMSE in the circle, change of a full-dose image, the judges' scores."""
         output = self.restore(batch, parts)
-        unchanged = self.restore({**batch, "input": batch["target"]}, parts)
+        full_dose = {**batch, "input": batch["target"]}
+        if self.settings.slices > 1:
+            full_dose["around"] = batch["around_target"]
+        unchanged = self.restore(full_dose, parts)
         inside = circle_weights(output)
         metrics = {
             "psnr_db": circle_psnr(output, batch["target"]),
@@ -114,12 +150,15 @@ class LowDoseMethod:
         return {
             "network": {
                 "name": self.settings.network.name,
-                "options": self.settings.network.options(in_channels=1, out_channels=1),
+                "options": self.settings.network.options(in_channels=self.settings.slices, out_channels=1),
             },
             "task": "reconstruction",
             "inputs": ["input"],
+            "slices": self.settings.slices,
             "reconstruction": self.settings.output,
-            "input": "low-dose image, one slice, not clipped",
+            "input": "low-dose image, one slice, not clipped"
+            if self.settings.slices == 1
+            else f"low-dose image, {self.settings.slices} neighboring slices from the feet up, not clipped",
             "output": "what to add, HU / 1000" if self.settings.output == "residual" else "logit of LoDoPaB's scale",
         }
 

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.rundir import RunDirectory
-from ctrestoration.networks._lowdose import reconstruct_image
 from ctrestoration.training.config import Strict
 from ctrestoration.training.method import Batch, Losses, Parts, Stage
 from ctrestoration.training.recipes._balance import (
@@ -104,7 +103,7 @@ class TaskAdaptive(TaskMethod):
         settings = self.settings.balance
         if isinstance(settings, Constraint) and settings.psnr_db is None:
             # In the parts, and so in checkpoints: the plain network of this very run cannot be made again.
-            base = self.settings.network.build(in_channels=1, out_channels=1)
+            base = self.settings.network.build(in_channels=self.settings.slices, out_channels=1)
             if settings.base_weights is not None:
                 from ctrestoration.models.weights import load_into
 
@@ -147,7 +146,7 @@ class TaskAdaptive(TaskMethod):
         if isinstance(settings, Constraint) and stage.name == "reconstruct":
             least = torch.full_like(metrics["psnr_db"], settings.psnr_db or 0.0)
             if settings.psnr_db is None:
-                base = reconstruct_image(parts.modules["base"], batch["input"], self.settings.output)
+                base = self.restored(parts.modules["base"], batch)
                 metrics["base_psnr_db"] = circle_psnr(base, batch["target"])
                 least = metrics["base_psnr_db"] - settings.drop_db
             metrics["score_in_bound"] = metrics[score_name(self.tasks)] - (least - metrics["psnr_db"]).clamp(min=0)
@@ -157,5 +156,5 @@ class TaskAdaptive(TaskMethod):
         if "base" not in parts.modules:
             return None
         with torch.no_grad():
-            base = reconstruct_image(parts.modules["base"], batch["input"], self.settings.output)
+            base = self.restored(parts.modules["base"], batch)
             return self.pixels(base, batch)

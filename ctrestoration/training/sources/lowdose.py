@@ -65,6 +65,9 @@ class Config(Strict):
     count: PositiveInt = Field(default=64, description="Simulated slices in an epoch.")
     size: int = Field(default=128, ge=16, le=512, description="Rows and columns.")
     pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
+    slices: Literal[1, 3, 5] = Field(
+        default=1, description="Slices in a sample, the middle one and its neighbors, each with noise of its own."
+    )
     preset: Literal["true-scale", "lodopab"] = Field(
         default="true-scale", description="true-scale: the patient's own width; lodopab: every image is 26 cm wide."
     )
@@ -101,7 +104,9 @@ class LowDose:
     """Each sample scans a drawn slice of a drawn patient with noise of its own.
 
     Patients are made at their first use in each process and kept. A sample holds "input" and "target" in HU and
-    "labels" (class numbers), each [1, row, column].
+    "labels" (class numbers), each [1, row, column]. Where `slices` is more than 1, it also holds "around" and
+    "around_target", the neighbors of input and target from the feet up, [slices - 1, row, column]; the middle slice has
+    the same noise whatever `slices` is.
 
     Raises:
         InputError: nobody is in the split, a setting is out of range, or a folder or file is not there.
@@ -129,11 +134,29 @@ class LowDose:
         # In turn rather than by chance: an epoch sees everybody alike.
         patient = self.patient(key.index % len(self.patients))
         z = patient.slices[int(draw.integers(len(patient.slices)))]
-        pair = scan_slice(patient, z, int(draw.integers(2**31)), self.settings.scanner())
+        seed = int(draw.integers(2**31))
+        pair = scan_slice(patient, z, seed, self.settings.scanner())
         sample = {name: array[None] for name, array in pair.items()}
+        if self.settings.slices > 1:
+            sample |= self._around(patient, z, seed, pair)
         if key.stage != "validation" and draw.random() < 0.5:
             sample = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
         return sample
+
+    def _around(self, patient: LabeledPatient, z: int, seed: int, pair: Sample) -> Sample:
+        """The neighbors of a slice; a scan's last slice is its own neighbor, noise included, as in use."""
+        from ctrestoration.networks._lowdose import neighbors_of
+
+        scans = {z: pair}
+        places = neighbors_of(z, len(patient.labels), self.settings.slices)
+        for place in places:
+            if place not in scans:
+                own = derive(seed, "neighbor", place - z) % 2**31
+                scans[place] = scan_slice(patient, place, own, self.settings.scanner())
+        return {
+            "around": np.stack([scans[place]["input"] for place in places]),
+            "around_target": np.stack([scans[place]["target"] for place in places]),
+        }
 
     def patient(self, number: int) -> LabeledPatient:
         """A patient of the split; made once in each process.
@@ -156,7 +179,8 @@ class LowDose:
     def fingerprint(self) -> str:
         """Digest of the settings, the patients' names and the sizes of the volume files."""
         sizes = [path.stat().st_size for one in self.settings.volumes for path in (one.ct, one.labels)]
-        text = json.dumps([self.settings.model_dump(mode="json"), self.names(), sizes], sort_keys=True)
+        single = {"slices"} if self.settings.slices == 1 else None  # as before there were several
+        text = json.dumps([self.settings.model_dump(mode="json", exclude=single), self.names(), sizes], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
