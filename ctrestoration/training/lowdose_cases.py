@@ -7,6 +7,7 @@ Reconstruction, arXiv 2511.07094, section on data).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.errors import InputError
+from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.evaluate.circle import circle_mask
 from ctrestoration.training.keys import derive
 from ctrestoration.training.resampling import labels_on, square_slices
@@ -134,6 +135,28 @@ def labeled_case(case: Case, size: int, pixel_mm: float, classes: Mapping[str, S
     if found.volume is None or found.labels is None:
         raise InputError(f"{case.name} has no labeled CT: choose a data set with segmentations.")
     return labeled_volume(case.patient, found.volume, found.labels, size, pixel_mm, classes)
+
+
+def usable_cases(dataset: str, folder: Path) -> list[Case]:
+    """The cases of a public data set, with a warning that names those that nobody can use as they are.
+
+    Raises:
+        InputError: unknown data set, or a folder without a usable case.
+    """
+    from ctrestoration.io.importers import importer
+
+    cases = importer(dataset).survey(folder).cases
+    useless = [case for case in cases if case.unusable]
+    if useless:
+        names = ", ".join(case.name for case in useless[:3]) + (", ..." if len(useless) > 3 else "")
+        told = (
+            f"{len(useless)} of {len(cases)} cases of {dataset} are left out ({names}: {useless[0].unusable}). To have "
+            "them, convert them by 'ctrestoration dataset import' and give them as volumes."
+        )
+        if len(useless) == len(cases):
+            raise InputError(told)
+        warnings.warn(told, CTRestorationWarning, stacklevel=2)
+    return [case for case in cases if not case.unusable]
 
 
 def scan_slice(patient: LabeledPatient, z: int, seed: int, scanner: Mapping[str, Any]) -> LowDosePair:

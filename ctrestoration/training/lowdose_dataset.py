@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from ctrestoration.errors import InputError
-from ctrestoration.io.importers import importer
 from ctrestoration.io.pairs import SPLITS, Pair
 from ctrestoration.training.cases import short_digest
 from ctrestoration.training.dataset import BuildSettings, signed
@@ -25,6 +24,7 @@ from ctrestoration.training.lowdose_cases import (
     labeled_phantom,
     scan_slice,
     split_of,
+    usable_cases,
 )
 
 Maker = Callable[[], LabeledPatient]
@@ -159,7 +159,7 @@ class LowDoseBuild(BuildSettings):
             name = Path(ct).name.split(".")[0]
             makers.append((name, partial(labeled_file, Path(ct), Path(labels), size, pixel, classes)))
         if self.dataset is not None:
-            for case in importer(self.dataset).survey(Path(self.dataset_folder)).cases:
+            for case in usable_cases(self.dataset, Path(self.dataset_folder)):
                 makers.append((case.patient, partial(labeled_case, case, size, pixel, classes)))
         return makers
 

@@ -51,12 +51,14 @@ class Case:
             split by patient never puts one person on both sides.
         load: reads it; raises InputError where a file is damaged.
         notes: quirks of this case, one sentence each.
+        unusable: why `load` would refuse it, where that is known beforehand; "" for every other case.
     """
 
     name: str
     patient: str
     load: Callable[[], Imported]
     notes: tuple[str, ...] = ()
+    unusable: str = ""
 
 
 @dataclass(frozen=True)

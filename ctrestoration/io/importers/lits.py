@@ -38,10 +38,12 @@ def survey(folder: Path, spacing: tuple[float, float, float] | None = None) -> S
             continue
         load = partial(load_pair, image, labels, LIVER_NAMES)
         notes: tuple[str, ...] = ()
+        unusable = ""
         if lost_its_geometry(image):
+            unusable = "lost its spacing" if spacing is None else ""
             load = partial(_refuse, image) if spacing is None else partial(load, spacing=spacing)
             notes = (f"{image.name} says identity axes and 1 mm voxels, as 3D-IRCADb's files do.",)
-        draft.cases.append(Case(f"lits-{number:03d}", f"lits-{number}", load, notes))
+        draft.cases.append(Case(f"lits-{number:03d}", f"lits-{number}", load, notes, unusable))
     notes = ("Axes differ between its two batches; every volume is read with the axes that its own file gives.",)
     return draft.finish(NAME, folder, "volume-N.nii beside segmentation-N.nii", notes)
 

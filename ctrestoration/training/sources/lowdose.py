@@ -22,6 +22,7 @@ from ctrestoration.training.lowdose_cases import (
     labeled_phantom,
     scan_slice,
     split_of,
+    usable_cases,
 )
 from ctrestoration.training.sources import Sample
 
@@ -208,13 +209,10 @@ class LowDose:
     def _public(self) -> list[tuple[str, Callable[[], LabeledPatient]]]:
         if self.settings.dataset is None:
             return []
-        from ctrestoration.io.importers import importer
-
         one = self.settings
-        survey = importer(self.settings.dataset.name).survey(self.settings.dataset.folder)
         return [
             (case.patient, partial(labeled_case, case, one.size, one.pixel_mm, one.classes))
-            for case in survey.cases
+            for case in usable_cases(self.settings.dataset.name, self.settings.dataset.folder)
             if self._belongs(case.patient)
         ]
 
