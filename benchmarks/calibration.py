@@ -141,9 +141,11 @@ def main() -> int:
         elif arguments.step == "ship":
             ship(arguments.out, names)
         else:
-            results = [calibrated(arguments.out, name, terminal_control()) for name in names]
-            (arguments.out / "calibration.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
-            print(table(results))
+            results = []
+            for name in names:
+                results.append(calibrated(arguments.out, name, terminal_control()))
+                (arguments.out / "calibration.json").write_text(json.dumps(results, indent=2), encoding="utf-8")
+                print(table(results[-1:]), flush=True)
     except CTRestorationError as error:
         print(f"calibration: {error}", file=sys.stderr)
         return error.exit_code
