@@ -21,22 +21,28 @@ from core import training_children as runs  # noqa: E402
 from ctrestoration.jobs import outcome  # noqa: E402
 from ctrestoration.training import checkpoints  # noqa: E402
 
+_HANGS = 300.0
+"""Seconds: a group starts in seconds, on a busy machine in minutes."""
+
+
+def _start_group(root: Path, **changes: Any) -> subprocess.Popen[str]:
+    config_file = root.with_suffix(".yaml")
+    config_file.write_text(runs.tiny(**changes).to_yaml())
+    words = [sys.executable, "-m", "ctrestoration", "train", str(config_file), "--run-dir", str(root)]
+    return subprocess.Popen([*words, "--processes", "2", "--quiet"], stderr=subprocess.PIPE, text=True)
+
 
 def test_fault_11_rank_killed(tmp_path: Path) -> None:
     """Two processes train together; one is killed; the group starts again and comes to the same bits."""
-    config = runs.tiny(data__train__count=16, checkpoint__save_every=3, hardware__threads=1)
-    config_file = tmp_path / "run.yaml"
-    config_file.write_text(config.to_yaml())
     results = []
     for name in ("whole", "killed"):
         root = tmp_path / name
-        words = [sys.executable, "-m", "ctrestoration", "train", str(config_file), "--run-dir", str(root)]
-        trainer = subprocess.Popen([*words, "--processes", "2", "--quiet"], stderr=subprocess.PIPE, text=True)
+        trainer = _start_group(root, data__train__count=16, checkpoint__save_every=3, hardware__threads=1)
         if name == "killed":
-            runs.wait_for(lambda r=root: runs.lines(r) > 5, 120)
+            runs.wait_for(lambda r=root: runs.lines(r) > 5, _HANGS)
             (other,) = [pid for pid in runs.members(root) if pid != runs.status(root)["pid"]]
             os.kill(other, signal.SIGKILL)
-        _, said = trainer.communicate(timeout=200)
+        _, said = trainer.communicate(timeout=_HANGS)
         assert trainer.returncode == 0, said + (root / "log.txt").read_text()
         results.append(runs.result(root))
         assert runs.steps(root) == list(range(1, 33))
@@ -49,18 +55,12 @@ def test_fault_11_rank_killed(tmp_path: Path) -> None:
     assert "2 processes" in runs.status(root)["message"]
 
 
-def _start_group(folder: Path, **changes: Any) -> tuple[Path, Any]:
-    config_file, root = folder / "run.yaml", folder / "group"
-    config_file.write_text(runs.tiny(**changes).to_yaml())
-    words = [sys.executable, "-m", "ctrestoration", "train", str(config_file), "--run-dir", str(root)]
-    return root, subprocess.Popen([*words, "--processes", "2", "--quiet"], stderr=subprocess.PIPE, text=True)
-
-
 def test_fault_02_sigterm_to_the_launcher_of_a_group(tmp_path: Path) -> None:
-    root, launcher = _start_group(tmp_path, data__train__count=2000)
-    runs.wait_for(lambda: runs.lines(root) > 5, 120)
+    root = tmp_path / "run"
+    launcher = _start_group(root, data__train__count=2000)
+    runs.wait_for(lambda: runs.lines(root) > 5, _HANGS)
     launcher.terminate()
-    _, said = launcher.communicate(timeout=100)
+    _, said = launcher.communicate(timeout=_HANGS)
     assert launcher.returncode == outcome.ExitCode.CANCELLED, said
     assert runs.status(root)["state"] == "cancelled"
     assert not runs.members(root), "no process is left behind"
@@ -93,8 +93,9 @@ def test_fault_11_a_member_that_fails_says_why(tmp_path: Path) -> None:
         stream.seek(position)
         stream.write(bytes([byte[0] ^ 1]))
     data = {"train": {"name": "pairs", "folder": str(folder)}, "batch_size": 2}
-    root, launcher = _start_group(tmp_path, data=data)
-    _, said = launcher.communicate(timeout=100)
+    root = tmp_path / "run"
+    launcher = _start_group(root, data=data)
+    _, said = launcher.communicate(timeout=_HANGS)
     assert launcher.returncode == outcome.ExitCode.DATA_REFUSED, said
     assert f"pair {second}" in said
     assert runs.status(root)["state"] == "failed"
