@@ -121,6 +121,7 @@ def test_both_stages_train_and_the_weights_are_a_method(
     assert {"trace_mse", "image_mse"} <= set(train[0])
     assert {"d_loss", "g_adversarial", "trace_l1", "image_mse"} <= set(train[-1])
     validated = [record["values"] for record in records if record["kind"] == "val"]
+    assert validated
     assert all({"trace_rmse", "nmar_trace_rmse", "psnr_db", "nmar_psnr_db"} <= set(value) for value in validated)
     snapshots = sorted(run.checkpoints.glob("step_*.pt"))
     assert snapshots

@@ -119,6 +119,7 @@ def test_a_network_sees_what_it_asks_for_and_its_weights_say_so(built: Path, tmp
         assert about["added_to"] == "nmar"
         records = [json.loads(line) for line in run.metrics.read_text().splitlines()]
         values = [record["values"] for record in records if record["kind"] == "val"]
+        assert values
         assert all(np.isfinite(value["clean_change_hu"]) for value in values)
     method = settings.method.create(settings)
     parts = method.build(settings)

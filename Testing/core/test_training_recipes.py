@@ -131,6 +131,7 @@ def test_the_controls_of_uc_differ_and_their_mean_weight_is_one(tmp_path: Path, 
     runs.new_run(root, method={**UC, "map": pixels, "stages": {"warm": {"epochs": 2}, "main": {"epochs": 1}}})
     assert runs.train(root) == 0
     steps = [r for r in runs.numbers(root) if r["kind"] == "train" and r["stage"] == "main"]
+    assert steps
     if pixels == "none":
         assert "mean_weight" not in steps[0]["values"]
     else:
