@@ -40,8 +40,8 @@ def task_transfer(image: NDArray[np.floating], disk: NDArray[np.bool_], pixel_mm
 
     Richard et al., Med. Phys. 39 (2012) 4115; AAPM report 233 (2019): pixels around the disk are sorted by
     their distance from its center into a finely sampled edge; its slope is the line spread, whose Fourier transform is
-    the transfer function. Noise is averaged around the edge and over the slices, so low contrast needs many of them: white
-    noise of a tenth of the contrast, in the averaged slices, leaves f50 of a disk 36 pixels wide right to 4 %.
+    the transfer function. Noise is averaged around the edge and over the slices, so low contrast needs many of them:
+    white noise of a tenth of the contrast, in the averaged slices, leaves f50 of a disk 36 pixels wide right to 4 %.
 
     Args:
         image: HU [row, column] or [slice, row, column], the same disk in every slice.
