@@ -1,7 +1,7 @@
 """How well the calibrated uncertainty of a network against metal artifacts covers its errors, on patients left out.
 
-    python benchmarks/calibration.py data DATA --out WORK      simulate the scans (10 minutes of CPU; goes on if killed)
-    python benchmarks/calibration.py fit --out WORK            calibrate and measure (2 minutes of CPU a network)
+    python benchmarks/calibration.py data DATA --out WORK      simulate the scans (12 minutes of CPU; goes on if killed)
+    python benchmarks/calibration.py fit --out WORK            calibrate and measure (3 minutes of CPU a network)
     python benchmarks/calibration.py ship --out WORK           put the calibrations beside the package's weights
 
 DATA is that of `shipped_mar.py`: the shipped networks were trained on the caudal two thirds of its three volumes and on
@@ -44,7 +44,9 @@ def stores(volumes: list[Path], phantoms: int, count: int) -> dict[str, scans.Co
             name = f"{path.stem}-{scanner['preset']}"
             found[name] = scans.Config(**common, **scanner, phantoms=0, volumes=(path,), count=count)
     for seed in range(FIRST_SEED, FIRST_SEED + phantoms):
-        found[f"phantom-{seed}"] = scans.Config(**common, **SCANNERS[seed % 2], first_seed=seed, phantoms=1, count=1)
+        found[f"phantom-{seed}"] = scans.Config(
+            **common, **SCANNERS[seed % 2], first_seed=seed, phantoms=1, count=count
+        )
     return found
 
 
@@ -55,7 +57,8 @@ def build(data: Path, out: Path, phantoms: int, count: int, control: Control) ->
     wanted = stores(volumes, phantoms, count)
     for number, (name, config) in enumerate(wanted.items()):
         part = control.part(number / len(wanted), (number + 1) / len(wanted))
-        build_scans(out / "scans" / name, config, SEED, "validation", part)
+        # A seed for each store: with one for all, every patient would get the same implant.
+        build_scans(out / "scans" / name, config, SEED + number, "validation", part)
 
 
 def calibrated(out: Path, name: str, control: Control) -> dict[str, Any]:
@@ -132,7 +135,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--methods", default="unet-uc,guided-unet", help="comma-separated, weights files by path")
     parser.add_argument("--phantoms", type=int, default=44)
-    parser.add_argument("--count", type=int, default=2, help="scans of each real patient by each scanner")
+    parser.add_argument("--count", type=int, default=2, help="scans of each patient by a scanner")
     arguments = parser.parse_args()
     names = arguments.methods.split(",")
     try:
