@@ -28,9 +28,9 @@ from ctrestoration.studies.task_adaptive_tables import PUBLISHED, claims, markdo
 from ctrestoration.training.launch import create_run, open_run, train_here  # noqa: E402
 
 MICRO = replace(
-    study.SCALES["tiny"], size=32, pixel_mm=10.0, phantoms=3, slices=4, scanner={"fine_pixels": 32, "views": 50}, epochs=1, segment_epochs=1,
-    batch=2, network={"name": "unet", "widths": [2, 4]}, heldout={"name": "unet", "widths": [2, 2]},
-    validate_every=1,
+    study.SCALES["tiny"], size=32, pixel_mm=10.0, phantoms=3, slices=4, scanner={"fine_pixels": 32, "views": 50},
+    epochs=1, segment_epochs=1, batch=2, network={"name": "unet", "widths": [2, 4]},
+    heldout={"name": "unet", "widths": [2, 2]}, validate_every=1,
 )  # fmt: skip
 
 
