@@ -124,15 +124,16 @@ def train(root: Path, fault: Fault | None = None) -> int:
     return int(process.exitcode)
 
 
-def train_with_workers(root: Path, fault: str) -> int:
+def train_with_workers(root: Path, fault: str | None = None) -> int:
     """The same in a process of its own: children of multiprocessing wait seconds for loader processes of theirs.
 
     Args:
         root: of the run.
-        fault: "module.function" of this folder.
+        fault: "module.function" of this folder, or None.
     """
+    module = "" if fault is None else f"{fault.split('.')[0]}, "
     code = (
-        f"from pathlib import Path; from core import {fault.split('.')[0]}, training_children as runs;"
+        f"from pathlib import Path; from core import {module}training_children as runs;"
         f"runs.child(Path({str(root)!r}), {fault})"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
