@@ -68,12 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(facts)
     else:
-        print(
-            "\n".join(
-                [
-                    *(f"uncertainty: {facts[key]}" for key in facts if key == "uncertainty"),
-                    f"wrote {', '.join(outputs)}",
-                ]
-            )
-        )
+        said = [f"uncertainty: {facts['uncertainty']}"] if "uncertainty" in facts else []
+        print("\n".join([*said, f"wrote {', '.join(outputs)}"]))
     return 0

@@ -76,9 +76,9 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     result = tables.summarize({row: rows[row] for row in order if row in rows})
     manifest = read_manifest(out / "data")
     counts = {split: content["count"] for split, content in manifest["splits"].items()}
-    whose = manifest["settings"]["dataset"] or "procedural phantoms"
-    patients = len(manifest["splits"]["test"]["patients"])
     made = manifest["settings"]
+    whose = made["dataset"] or "procedural phantoms"
+    patients = len(manifest["splits"]["test"]["patients"])
     facts = [
         f"{whose}: {counts['train']} training and {counts['test']} test slices ({patients} test patients, none of them "
         f"in training) of {scale.size}x{scale.size} pixels of {scale.pixel_mm:g} mm; {made['photons']:g} "
