@@ -100,6 +100,7 @@ def main() -> int:
     parser.add_argument("--size", type=int, default=416)
     parser.add_argument("--stages", default="1,2")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--layout", choices=("last", "first"), default="last", help="of channels in memory")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -152,6 +153,8 @@ def _measure(stages: int, engines: dict[str, Counted], arguments: argparse.Names
     method = config.method.create(config)
     torch.manual_seed(0)
     parts = method.build(config)
+    if arguments.layout == "last":
+        parts.modules["g"].to(memory_format=torch.channels_last)  # as `hardware.channels_last: true` does
     optimizer = torch.optim.Adam(parts.modules["g"].parameters(), lr=2e-4)
     batch = _batch(engines["ours"])
     times: dict[str, list[float]] = {name: [] for name in engines}

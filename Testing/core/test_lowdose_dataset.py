@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -72,6 +74,8 @@ def test_the_command_builds_from_labeled_files(tmp_path: Path, capsys: pytest.Ca
     assert verify_pairs(tmp_path / "out") == []
     command[2] = str(tmp_path / "other")
     assert main(command) == 2
+    assert "knows no liver: give its labels" in capsys.readouterr().err
+    assert main([*command, "--labels", str(tmp_path / "seg.nii.gz"), "other"]) == 2
     assert "one for each" in capsys.readouterr().err
     assert main([*command, "--labels", str(tmp_path / "seg.nii.gz")]) == 2
     assert "none of the labels [1, 2]" in capsys.readouterr().err
@@ -80,7 +84,25 @@ def test_the_command_builds_from_labeled_files(tmp_path: Path, capsys: pytest.Ca
     assert "--task lowdose" in capsys.readouterr().err
 
 
+def test_without_a_task_no_segmentation_is_needed_and_the_doses_differ(tmp_path: Path) -> None:
+    write_volume(labeled_ct()[0], tmp_path / "ct.nii.gz")
+    settings = replace(SMALL, volumes=(str(tmp_path / "ct.nii.gz"),), slices=3, classes={"body": (1,)}, photons_to=2e4)
+    build_dataset(tmp_path / "out", settings)
+    manifest = read_manifest(tmp_path / "out")
+    doses = [photons for scan in _scans(manifest) for photons in scan["photons"]]
+    assert all(200 <= photons <= 2e4 for photons in doses)
+    assert max(doses) > 4 * min(doses), "log-uniform over two decades"
+    sample = pairs.Config(name="pairs", folder=tmp_path / "out").create().sample(Key(0, "main", 0, 0))
+    assert np.array_equal(sample["labels"] > 0, sample["target"] > -300)
+
+
+def _scans(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    return [scan for split in manifest["splits"].values() for shard in split["shards"] for scan in shard["cases"]]
+
+
 def test_settings_that_cannot_work_are_refused() -> None:
+    with pytest.raises(InputError, match="from 4096 upwards: the upper end 5 "):
+        LowDoseBuild(photons_to=5.0)
     with pytest.raises(InputError, match="divide 1000"):
         LowDoseBuild(views=7)
     with pytest.raises(InputError, match="at least 3 patients"):

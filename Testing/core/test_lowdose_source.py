@@ -78,7 +78,7 @@ def test_the_last_slice_is_its_own_neighbor_noise_included() -> None:
     one = source(slices=3)
     one._made[0] = labeled_volume("one", volume, labels, 32, 10.0, {"liver": (5, 7)})
     pair = scan_slice(one._made[0], 2, 7, one.settings.scanner())
-    around = one._around(one._made[0], 2, 7, pair)
+    around = one._around(one._made[0], 2, 7, pair, one.settings.scanner())
     assert np.array_equal(around["around"][1], pair["input"])
     assert not np.array_equal(around["around"][0], pair["input"])
 
@@ -102,6 +102,29 @@ def test_noise_grows_with_the_dose_taken_away() -> None:
         pair = scan_slice(patient, patient.slices[0], 0, scanner)
         errors.append(np.std(pair["input"] - pair["target"]))
     assert errors[1] > 1.5 * errors[0]
+
+
+def test_doses_are_drawn_from_a_range_and_one_dose_stays_as_it_was() -> None:
+    key = Key(1, "main", 0, 2)
+    one, ranged = source(photons=300.0), source(photons=300.0, photons_to=3e6)
+    assert one.fingerprint() != ranged.fingerprint()
+    noise = [ranged.sample(Key(1, "main", epoch, 2)) for epoch in range(6)]
+    spreads = [float((sample["input"] - sample["target"]).std()) for sample in noise]
+    assert max(spreads) > 3 * min(spreads)
+    assert max(spreads) <= 1.2 * float((one.sample(key)["input"] - one.sample(key)["target"]).std())
+    same = source(photons=300.0, photons_to=300.0)
+    assert np.array_equal(same.sample(key)["input"], one.sample(key)["input"])
+
+
+def test_a_ct_without_segmentation_serves_what_has_no_task(tmp_path: Path) -> None:
+    write_volume(labeled_ct()[0], tmp_path / "ct.nii.gz")
+    files = [{"ct": str(tmp_path / "ct.nii.gz")}]
+    found = source(phantoms=0, volumes=files, split="all", classes={"body": (1,)})
+    sample = found.sample(Key(0, "main", 0, 0))
+    assert np.array_equal(sample["labels"] > 0, sample["target"] > -300)
+    assert sample["labels"].any()
+    with pytest.raises(InputError, match="knows no liver: give its labels"):
+        source(phantoms=0, volumes=files, split="all")
 
 
 def test_no_patient_is_in_two_splits(tmp_path: Path) -> None:
@@ -162,6 +185,7 @@ def _flipped(grid: Grid) -> np.ndarray[Any, Any]:
     [
         ({"phantoms": 0}, "Nobody is in the split"),
         ({"views": 7}, "must divide 1000"),
+        ({"photons": 1e5, "photons_to": 1e4}, "from 100000 upwards: the upper end 10000"),
         ({"dataset": {"name": "lits", "folder": "/nowhere"}}, "no folder"),
         ({"dataset": {"name": "lots", "folder": "/nowhere"}}, "Did you mean 'lits'"),
         ({"volumes": [{"ct": "/nowhere.nii", "labels": "/nowhere.nii"}]}, "There is no file"),

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed: the netwo
 
 from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.networks import build_network  # noqa: E402
-from ctrestoration.networks._blocks import DualDomain  # noqa: E402
+from ctrestoration.networks._blocks import DualDomain, ResidualStack, split  # noqa: E402
 from ctrestoration.networks._operator import NetworkOperator, to_network_image  # noqa: E402
 from ctrestoration.networks._rotated import (  # noqa: E402
     GroupConvolution,
@@ -95,6 +95,43 @@ def test_every_parameter_of_a_dual_domain_network_learns(network: type[InDuDoNet
     assert [sinogram.shape for sinogram in result.sinograms] == [(2, 1, 30, 37)] * 2
     (result.images[-1].square().mean() + result.sinograms[-1].square().mean()).backward()
     assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
+
+
+@pytest.mark.parametrize("network", [InDuDoNet, MEPNet])
+def test_the_memory_layout_changes_no_result(network: type[InDuDoNet], operator: NetworkOperator) -> None:
+    """Channels next to each other or one after the other: the same values and gradients, but for rounding."""
+    torch.manual_seed(0)
+    model = network(stages=1, blocks=2).double().eval()
+    data = scan(operator)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        model.to(memory_format=layout).zero_grad()
+        # The operator computes in single precision.
+        result = model(DualDomain(*(None if one is None else one.double() for one in data)), operator).images[-1]
+        result.square().mean().backward()
+        gradients = [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
+        found.append([result.detach(), *gradients])
+    for first, last in zip(*found, strict=True):
+        torch.testing.assert_close(last, first, rtol=1e-3, atol=1e-4 * float(first.abs().max()))
+
+
+def test_what_meets_in_a_layer_has_one_memory_layout() -> None:
+    """A slice of a larger tensor and the gradient of one come channels first; normalization of both is slow."""
+    stack = ResidualStack(33, 2).to(memory_format=torch.channels_last)
+    seen = []
+
+    def look(module: torch.nn.Module, given: tuple[torch.Tensor, ...], made: torch.Tensor) -> None:
+        seen.append(given[0])
+        made.register_hook(seen.append)
+
+    for block in stack.blocks:
+        block[0].register_forward_hook(look)
+        block[3].register_forward_hook(look)
+    image, dual = torch.randn(2, 1, 8, 9, requires_grad=True), torch.randn(2, 34, 8, 9)[:, 1:-1]
+    out, _ = split(stack(torch.cat([image, dual], dim=1)))
+    out.sum().backward()
+    assert len(seen) == 8, "what each of four convolutions is given, and the gradient of what it makes"
+    assert all(tensor.is_contiguous(memory_format=torch.channels_last) for tensor in seen)
 
 
 def test_the_plus_variant_wants_its_prior(operator: NetworkOperator) -> None:

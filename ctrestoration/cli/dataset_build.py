@@ -42,7 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--task", choices=("mar", "lowdose"), default="mar", help="which pairs (default mar)")
     lowdose = parser.add_argument_group("low dose")
-    lowdose.add_argument("--labels", metavar="SEG", nargs="+", default=[], help="segmentation of each of the volumes")
+    lowdose.add_argument(
+        "--labels", metavar="SEG", nargs="+", default=[],
+        help="segmentation of each of the volumes; not needed with --classes body=1, which is all but air",
+    )  # fmt: skip
     lowdose.add_argument(
         "--dataset", metavar=("NAME", "FOLDER"), nargs=2, help="add the labeled cases of a public data set (lits, msd)"
     )
@@ -51,6 +54,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="classes and their numbers in the segmentations (default liver=1 lesion=2)",
     )  # fmt: skip
     lowdose.add_argument("--photons", metavar="N", type=float, default=4096.0, help="per bin (default 4096)")
+    lowdose.add_argument(
+        "--photons-to", metavar="N", type=float,
+        help="draw each slice's photons from --photons up to this, for a network that is to know several doses",
+    )  # fmt: skip
     lowdose.add_argument("--views", metavar="N", type=int, default=1000, help="divides 1000 (default 1000)")
     lowdose.add_argument(
         "--bins", metavar="N", type=int, default=513, help="of the detector; coarse pixels need fewer (default 513)"
@@ -106,8 +113,9 @@ def _settings(arguments: argparse.Namespace) -> BuildSettings:
     name, folder = arguments.dataset or (None, "")
     return LowDoseBuild(
         **common, preset=preset, labels=_resolved(arguments.labels), dataset=name, dataset_folder=folder,
-        classes=dict(_class(text) for text in arguments.classes), photons=arguments.photons, views=arguments.views,
-        bins=arguments.bins, fine_pixels=arguments.fine_pixels,
+        classes=dict(_class(text) for text in arguments.classes), photons=arguments.photons,
+        photons_to=arguments.photons_to, views=arguments.views, bins=arguments.bins,
+        fine_pixels=arguments.fine_pixels,
     )  # fmt: skip
 
 

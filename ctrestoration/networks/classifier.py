@@ -29,7 +29,7 @@ class Classifier(nn.Module):
         layers: list[nn.Module] = []
         channels = in_channels
         for width in widths:
-            layers += [nn.Conv2d(channels, width, 3, 2, 1), nn.GroupNorm(1, width), nn.ReLU()]
+            layers += [nn.Conv2d(channels, width, 3, 2, 1), nn.GroupNorm(1, width), nn.ReLU(inplace=True)]
             channels = width
         self.features = nn.Sequential(*layers)
         self.head = nn.Linear(channels, out_channels)

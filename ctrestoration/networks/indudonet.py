@@ -105,10 +105,10 @@ def _prior_weights() -> nn.Sequential:
     """WNet of InDuDoNet+: what the NMAR prior is multiplied by."""
     return nn.Sequential(
         nn.Conv2d(1, 32, 3, padding=1),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(32, 32, 3, padding=1),
         nn.BatchNorm2d(32),
-        nn.ReLU(),
+        nn.ReLU(inplace=True),
         nn.Conv2d(32, 1, 3, padding=1),
     )
 

@@ -48,7 +48,11 @@ class EquivariantStep(nn.Module):
                 *(
                     layer
                     for _ in range(3)
-                    for layer in (GroupConvolution(FEATURES, FEATURES), OrientationNorm(FEATURES), nn.ReLU())
+                    for layer in (
+                        GroupConvolution(FEATURES, FEATURES),
+                        OrientationNorm(FEATURES),
+                        nn.ReLU(inplace=True),
+                    )
                 )
             )
             for _ in range(blocks)

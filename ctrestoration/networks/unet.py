@@ -93,7 +93,7 @@ def _block(channels: int, width: int, norm: str, dropout: float) -> nn.Sequentia
             layers.append(nn.BatchNorm2d(width))
         elif norm == "instance":
             layers.append(nn.InstanceNorm2d(width, affine=True))
-        layers.append(nn.ReLU())
+        layers.append(nn.ReLU(inplace=True))
     if dropout:
         layers.append(nn.Dropout2d(dropout))
     return nn.Sequential(*layers)

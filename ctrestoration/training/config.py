@@ -127,7 +127,9 @@ class HardwareConfig(Strict):
         default="fp32", description="bf16: networks run in bfloat16, losses in fp32."
     )
     channels_last: bool | Literal["auto"] = Field(
-        default=False, description="Memory layout of images; faster on some machines."
+        default=False,
+        description="Memory layout of images. true: channels next to each other, which is faster on a CPU; a network of "
+        "others must not rely on the usual layout (by view).",
     )
     compile: bool = Field(default=False, description="torch.compile; pays on Linux with CUDA from some 2000 steps.")
     probe_steps: int = Field(

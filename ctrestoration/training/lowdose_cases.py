@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 CLASSES: dict[str, tuple[int, ...]] = {"liver": (1,), "lesion": (2,)}
 """LiTS' own numbers, which the Medical Segmentation Decathlon shares."""
 
+BODY = "body"
+"""The class of whatever is no air, which needs no segmentation: for networks that are trained without a task."""
+
+_BODY_HU = -300.0
+
 OUTSIDE_HU = -1001.0
 """No attenuation at all on LoDoPaB's scale: what lies outside the circle."""
 
@@ -67,7 +72,7 @@ def labeled_phantom(seed: int, size: int, pixel_mm: float, names: Sequence[str] 
         seed: of the patient.
         size: rows and columns.
         pixel_mm: pixel width.
-        names: "lesion" (any liver lesion), or names of `anatomy.labels.PHANTOM_NAMES`, such as "liver".
+        names: "lesion" (any liver lesion), "body", or names of `anatomy.labels.PHANTOM_NAMES`, such as "liver".
 
     Raises:
         InputError: a name that the phantom does not know.
@@ -75,9 +80,9 @@ def labeled_phantom(seed: int, size: int, pixel_mm: float, names: Sequence[str] 
     from ctrestoration.anatomy.labels import NAME_ID
     from ctrestoration.anatomy.phantom import PhantomOptions, spine_phantom
 
-    unknown = [name for name in names if name != "lesion" and name not in NAME_ID]
+    unknown = [name for name in names if name not in ("lesion", BODY) and name not in NAME_ID]
     if unknown:
-        raise InputError(f"The phantom has no {unknown[0]!r}: it has lesion, liver, spleen, kidney_left, ...")
+        raise InputError(f"The phantom has no {unknown[0]!r}: it has lesion, body, liver, spleen, kidney_left, ...")
     lesions = 2 + derive(seed, "lesions") % 5
     phantom = spine_phantom(
         size=(_SLICES, size, size), spacing=(pixel_mm, pixel_mm, _SLICE_MM), seed=seed, region=_LEVEL,
@@ -85,7 +90,12 @@ def labeled_phantom(seed: int, size: int, pixel_mm: float, names: Sequence[str] 
     )  # fmt: skip
     classes = np.zeros(phantom.labels.array.shape, dtype=np.uint8)
     for number, name in enumerate(names, start=1):
-        found = phantom.lesions.array > 0 if name == "lesion" else phantom.labels.array == NAME_ID[name]
+        if name == "lesion":
+            found = phantom.lesions.array > 0
+        elif name == BODY:
+            found = phantom.volume.array > _BODY_HU
+        else:
+            found = phantom.labels.array == NAME_ID[name]
         classes[found] = number
     return LabeledPatient(f"phantom-{seed}", phantom.volume, classes)
 
@@ -118,15 +128,58 @@ def labeled_volume(
 
 
 def labeled_file(
-    ct: Path, labels: Path, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]
+    ct: Path, labels: Path | None, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]
 ) -> LabeledPatient:
-    """As `labeled_volume`, from two files on one grid; the patient is named after the CT and its content."""
+    """As `labeled_volume`, from two files on one grid; the patient is named after the CT and its content.
+
+    Without a segmentation everything that is no air is `BODY`, see `refuse_unlabeled`.
+    """
     from ctrestoration.io.images import read_labels, read_volume
     from ctrestoration.training.cases import short_digest
 
     volume = read_volume(ct)
     name = f"{ct.name.split('.')[0]}-{short_digest(ct)}"
+    if labels is None:
+        square = square_slices(volume, size, pixel_mm)
+        return LabeledPatient(name, square, (square.array > _BODY_HU).astype(np.uint8))
     return labeled_volume(name, volume, read_labels(labels, volume.grid), size, pixel_mm, classes)
+
+
+def refuse_unlabeled(classes: Mapping[str, Sequence[int]]) -> None:
+    """Whether a CT without segmentation can be used.
+
+    Raises:
+        InputError: some class could only come from one.
+    """
+    if tuple(classes) != (BODY,):
+        raise InputError(
+            f"A CT without segmentation knows no {next(name for name in classes if name != BODY)}: give its labels, or "
+            f"ask for the class {BODY}=1 alone, which is everything but air."
+        )
+
+
+def drawn_photons(photons: float, most: float | None, seed: int) -> float:
+    """The dose of one scan: `photons`, or log-uniformly from there to `most`.
+
+    Args:
+        photons: per detector bin without patient.
+        most: upper end, or None for one dose.
+        seed: of the scan.
+    """
+    if most is None:
+        return photons
+    share = derive(seed, "photons") / 2.0**128
+    return float(photons * (most / photons) ** share)
+
+
+def refuse_range(photons: float, most: float | None) -> None:
+    """Whether there is a dose between the two.
+
+    Raises:
+        InputError: the upper end is below the lower one, or no number of photons.
+    """
+    if most is not None and not photons <= most <= 1e12:
+        raise InputError(f"Photons are drawn from {photons:g} upwards: the upper end {most:g} is not in that range.")
 
 
 def labeled_case(case: Case, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]) -> LabeledPatient:

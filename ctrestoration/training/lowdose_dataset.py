@@ -19,9 +19,12 @@ from ctrestoration.training.keys import derive, generator
 from ctrestoration.training.lowdose_cases import (
     CLASSES,
     LabeledPatient,
+    drawn_photons,
     labeled_case,
     labeled_file,
     labeled_phantom,
+    refuse_range,
+    refuse_unlabeled,
     scan_slice,
     split_of,
     usable_cases,
@@ -37,11 +40,13 @@ class LowDoseBuild(BuildSettings):
     Attributes:
         cases: how often slices are drawn from each patient, with noise of their own.
         slices: labeled slices scanned each time.
-        labels: segmentations of the volumes, in their order.
+        labels: segmentations of the volumes, in their order; none at all where the one class is "body".
         dataset: name of a public data set whose cases are added, or None.
         dataset_folder: where it was unpacked.
         classes: name -> its numbers in the segmentations, in the order of the class numbers.
         photons: per detector bin without patient.
+        photons_to: where given, every slice's number is drawn log-uniformly from `photons` up to this: for networks
+            that are to know more than one dose.
         views: over half a turn.
         bins: of the detector.
         fine_pixels: the patient is projected from a grid at least this fine.
@@ -54,6 +59,7 @@ class LowDoseBuild(BuildSettings):
     dataset_folder: str = ""
     classes: dict[str, tuple[int, ...]] = field(default_factory=lambda: dict(CLASSES))
     photons: float = 4096.0
+    photons_to: float | None = None
     views: int = 1000
     bins: int = 513
     fine_pixels: int = 1000
@@ -61,11 +67,14 @@ class LowDoseBuild(BuildSettings):
     def __post_init__(self) -> None:
         from ctrestoration.simulate.lowdose import LowDoseSettings
 
-        if len(self.labels) != len(self.volumes):
+        if self.volumes and not self.labels:
+            refuse_unlabeled(self.classes)
+        elif len(self.labels) != len(self.volumes):
             raise InputError(f"{len(self.volumes)} volumes and {len(self.labels)} segmentations: give one for each.")
         if self.corrected:
             raise InputError("--with belongs to metal artifacts: leave it out for low-dose pairs.")
         LowDoseSettings(**self.scanner())
+        refuse_range(self.photons, self.photons_to)
         super().__post_init__()
 
     @property
@@ -131,12 +140,14 @@ class LowDoseBuild(BuildSettings):
         count = min(self.slices, len(patient.slices))
         chosen = [int(z) for z in np.sort(draw.choice(patient.slices, size=count, replace=False))]
         seed = int(draw.integers(2**31))
+        doses = [drawn_photons(self.photons, self.photons_to, seed + n) for n in range(count)]
         pairs: list[Pair] = []
-        for n, z in enumerate(chosen):
-            pair = scan_slice(patient, z, seed + n, self.scanner())
+        for n, (z, photons) in enumerate(zip(chosen, doses, strict=True)):
+            pair = scan_slice(patient, z, seed + n, {**self.scanner(), "photons": photons})
             pairs.append({**pair, "metal": np.zeros_like(pair["labels"])})
         pixel = float(patient.volume.grid.spacing[0])
-        return pairs, {"patient": patient.name, "slices": chosen, "noise_seed": seed, "pixel_mm": pixel}
+        told = {"patient": patient.name, "slices": chosen, "noise_seed": seed, "pixel_mm": pixel}
+        return pairs, told if self.photons_to is None else {**told, "photons": doses}
 
     def to_json(self) -> dict[str, Any]:
         """See `BuildSettings.to_json`; "task" says that these are low-dose pairs."""
@@ -144,6 +155,8 @@ class LowDoseBuild(BuildSettings):
         for name in ("volumes", "labels"):
             content[name] = [f"{Path(path).name} {short_digest(Path(path))}" for path in getattr(self, name)]
         content["dataset_folder"] = Path(self.dataset_folder).name
+        if self.photons_to is None:
+            del content["photons_to"]  # as before there were several doses
         content["scans"] = [name for name, _ in self._makers[self.phantoms :]]
         return signed({"task": "lowdose", **content})
 
@@ -155,9 +168,10 @@ class LowDoseBuild(BuildSettings):
         for number in range(self.phantoms):
             seed = derive(self.seed, "phantom", number) % 2**31
             makers.append((f"phantom-{seed}", partial(labeled_phantom, seed, size, pixel, tuple(classes))))
-        for ct, labels in zip(self.volumes, self.labels, strict=True):
+        for ct, labels in zip(self.volumes, self.labels or [None] * len(self.volumes), strict=True):
             name = Path(ct).name.split(".")[0]
-            makers.append((name, partial(labeled_file, Path(ct), Path(labels), size, pixel, classes)))
+            segmentation = None if labels is None else Path(labels)
+            makers.append((name, partial(labeled_file, Path(ct), segmentation, size, pixel, classes)))
         if self.dataset is not None:
             for case in usable_cases(self.dataset, Path(self.dataset_folder)):
                 makers.append((case.patient, partial(labeled_case, case, size, pixel, classes)))

@@ -17,9 +17,12 @@ from ctrestoration.training.lowdose_cases import (
     CLASSES,
     SPLITS,
     LabeledPatient,
+    drawn_photons,
     labeled_case,
     labeled_file,
     labeled_phantom,
+    refuse_range,
+    refuse_unlabeled,
     scan_slice,
     split_of,
     usable_cases,
@@ -28,6 +31,7 @@ from ctrestoration.training.sources import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -36,7 +40,13 @@ class VolumeFiles(Strict):
     """A CT and its segmentation."""
 
     ct: DataPath = Field(description="CT at full dose, in HU.")
-    labels: DataPath = Field(description="Segmentation on the same grid.")
+    labels: DataPath | None = Field(
+        default=None, description="Segmentation on the same grid; none: only for the one class body."
+    )
+
+    def files(self) -> list[Path]:
+        """Those that there are."""
+        return [path for path in (self.ct, self.labels) if path is not None]
 
 
 class PublicDataset(Strict):
@@ -73,6 +83,9 @@ class Config(Strict):
         default="true-scale", description="true-scale: the patient's own width; lodopab: every image is 26 cm wide."
     )
     photons: float = Field(default=4096.0, ge=1, le=1e12, description="Photons per detector bin without patient.")
+    photons_to: float | None = Field(
+        default=None, description="Where given, each sample's photons are drawn log-uniformly from photons up to this."
+    )
     views: int = Field(default=1000, ge=1, le=1000, description="Views over half a turn; divides 1000.")
     bins: int = Field(
         default=513, ge=8, le=8192, description="Detector bins; on coarse pixels about as many as pixels in a row."
@@ -118,6 +131,7 @@ class LowDose:
 
         self.settings = settings
         LowDoseSettings(**settings.scanner())
+        refuse_range(settings.photons, settings.photons_to)
         self.patients = self._listed()
         self._made: dict[int, LabeledPatient] = {}
         if not self.patients:
@@ -136,16 +150,18 @@ class LowDose:
         patient = self.patient(key.index % len(self.patients))
         z = patient.slices[int(draw.integers(len(patient.slices)))]
         seed = int(draw.integers(2**31))
-        pair = scan_slice(patient, z, seed, self.settings.scanner())
+        scanner = self.settings.scanner()
+        scanner["photons"] = drawn_photons(self.settings.photons, self.settings.photons_to, seed)
+        pair = scan_slice(patient, z, seed, scanner)
         sample = {name: array[None] for name, array in pair.items()}
         if self.settings.slices > 1:
-            sample |= self._around(patient, z, seed, pair)
+            sample |= self._around(patient, z, seed, pair, scanner)
         if key.stage != "validation" and draw.random() < 0.5:
             sample = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
         return sample
 
-    def _around(self, patient: LabeledPatient, z: int, seed: int, pair: Sample) -> Sample:
-        """The neighbors of a slice; a scan's last slice is its own neighbor, noise included, as in use."""
+    def _around(self, patient: LabeledPatient, z: int, seed: int, pair: Sample, scanner: dict[str, Any]) -> Sample:
+        """The neighbors of a slice, at its dose; a scan's last slice is its own neighbor, noise included, as in use."""
         from ctrestoration.networks._lowdose import neighbors_of
 
         scans = {z: pair}
@@ -153,7 +169,7 @@ class LowDose:
         for place in places:
             if place not in scans:
                 own = derive(seed, "neighbor", place - z) % 2**31
-                scans[place] = scan_slice(patient, place, own, self.settings.scanner())
+                scans[place] = scan_slice(patient, place, own, scanner)
         return {
             "around": np.stack([scans[place]["input"] for place in places]),
             "around_target": np.stack([scans[place]["target"] for place in places]),
@@ -179,9 +195,11 @@ class LowDose:
 
     def fingerprint(self) -> str:
         """Digest of the settings, the patients' names and the sizes of the volume files."""
-        sizes = [path.stat().st_size for one in self.settings.volumes for path in (one.ct, one.labels)]
-        single = {"slices"} if self.settings.slices == 1 else None  # as before there were several
-        text = json.dumps([self.settings.model_dump(mode="json", exclude=single), self.names(), sizes], sort_keys=True)
+        sizes = [path.stat().st_size for one in self.settings.volumes for path in one.files()]
+        # What was added later leaves older fingerprints as they were.
+        later = {"slices": 1, "photons_to": None}
+        unused = {name for name, value in later.items() if getattr(self.settings, name) == value}
+        text = json.dumps([self.settings.model_dump(mode="json", exclude=unused), self.names(), sizes], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -196,7 +214,9 @@ class LowDose:
             make = partial(labeled_phantom, seed, one.size, one.pixel_mm, tuple(one.classes))
             listed.append((f"phantom-{seed}", make))
         for files in one.volumes:
-            for path in (files.ct, files.labels):
+            if files.labels is None:
+                refuse_unlabeled(one.classes)
+            for path in files.files():
                 if not path.exists():
                     raise InputError(f"There is no file {path}.")
             name = files.ct.name.split(".")[0]
