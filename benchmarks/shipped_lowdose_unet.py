@@ -167,10 +167,10 @@ def ship(out: Path) -> None:
 
 def _card_table(found: dict[str, Any]) -> list[str]:
     return [
-        f"Slices that were never trained on, {found['slices_each']} of each patient (benchmarks/shipped_lowdose_unet.py):",
-        "the last third of each volume, and a head of which nothing was trained on. RMSE in HU in the body against the",
-        "image that was simulated from, which has noise of its own; in brackets what is left of it after a Gaussian of 4",
-        "pixels, which is anatomy and cupping rather than noise.",
+        f"Slices that were never trained on, {found['slices_each']} of each patient",
+        "(benchmarks/shipped_lowdose_unet.py): the last third of each volume, and a head of which nothing was trained",
+        "on. RMSE in HU in the body against the image that was simulated from, which has noise of its own; in brackets",
+        "what is left of it after a Gaussian of 4 pixels, which is anatomy and cupping rather than noise.",
         "",
         *_table(found).splitlines(),
     ]

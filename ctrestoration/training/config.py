@@ -128,8 +128,8 @@ class HardwareConfig(Strict):
     )
     channels_last: bool | Literal["auto"] = Field(
         default=False,
-        description="Memory layout of images. true: channels next to each other, which is faster on a CPU; a network of "
-        "others must not rely on the usual layout (by view).",
+        description="Memory layout of images. true: channels next to each other, which is faster on a CPU; a network "
+        "of others must not rely on the usual layout (by view).",
     )
     compile: bool = Field(default=False, description="torch.compile; pays on Linux with CUDA from some 2000 steps.")
     probe_steps: int = Field(
