@@ -164,6 +164,21 @@ def test_a_bound_below_the_plain_network_holds_with_neighbors(tmp_path: Path, se
     assert {"base_psnr_db", "organs_dice", "score_in_bound"} <= set(last)
 
 
+def test_the_root_of_each_slice_keeps_a_noisy_one_from_being_all_that_counts() -> None:
+    target = torch.zeros(2, 1, 8, 8)
+    image = torch.stack([torch.full((1, 8, 8), 1000.0), torch.full((1, 8, 8), 10.0)])
+    batch = {"input": image, "target": target}
+    found = {}
+    for loss in ("mse", "l1", "rmse"):
+        config = RunConfig.model_validate(run_file({"name": "reconstruct", "loss": loss}))
+        method = config.method.create(config)
+        parts = method.build(config)  # which changes nothing before it is trained
+        found[loss] = method.step(method.stages[0], "g", batch, parts).total.item()
+    assert found["mse"] == pytest.approx((1 + 1e-4) / 2, rel=1e-3), "in (HU / 1000)^2"
+    assert found["rmse"] == pytest.approx((1 + 1e-2) / 2, rel=1e-3)
+    assert found["l1"] == pytest.approx((1 + 1e-2) / 2, rel=1e-3)
+
+
 def test_data_without_neighbors_are_refused() -> None:
     config = RunConfig.model_validate(run_file({"name": "reconstruct", "slices": 3}))
     with pytest.raises(InputError, match=r"sees 3 slices.*data.train gives 1: set data.train.slices to 3"):
