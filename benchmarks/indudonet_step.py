@@ -24,6 +24,8 @@ import torch
 from ctrestoration.networks._operator import NetworkOperator
 from ctrestoration.physics.presets import scanner_preset
 from ctrestoration.physics.projector import Projector
+from ctrestoration.training.config import HardwareConfig
+from ctrestoration.training.hardware import prepare
 from ctrestoration.training.runfile import RunConfig
 
 PUBLISHED_STAGES = 10
@@ -103,7 +105,7 @@ def main() -> int:
     parser.add_argument("--layout", choices=("last", "first"), default="last", help="of channels in memory")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    prepare(HardwareConfig(deterministic=True), 1, torch.device("cpu"))  # as a training does
     grid = scanner_preset("syndeeplesion-640").image_grid((arguments.size,) * 2, (1.0, 1.0))
     geometry = scanner_preset("syndeeplesion-640").geometry(grid)
     engines = {"ours": Counted(geometry, grid, threads=1)}

@@ -68,7 +68,7 @@ class ResidualStack(nn.Module):
         """[sample, channel, row, column], same shape out."""
         features = _laid_out(features, self.blocks)
         for block in self.blocks:
-            features = torch.relu_(features + block(features))
+            features = torch.relu_(block(features).add_(features))
         return _laid_out(features, self.blocks)
 
 
@@ -117,7 +117,8 @@ class DualStart(nn.Module):
 
 def split(features: Tensor) -> tuple[Tensor, Tensor]:
     """Channel 0 is the image; the others are its dual channels."""
-    return features[:, :1], features[:, 1:]
+    image, dual = features.split([1, features.shape[1] - 1], dim=1)
+    return image, dual
 
 
 def step_sizes(stages: int, value: float) -> nn.Parameter:
