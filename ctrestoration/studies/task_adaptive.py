@@ -2,7 +2,8 @@
 
 For each seed: a segmenter `segment` on full-dose images (frozen in everything else), a second one `heldout` of another
 architecture and seed that no loss ever sees, the base network, joint training, and the task-adaptive networks: at the
-published alphas, over a log axis below them, and under a bound on PSNR.
+published alphas, over a log axis below them, and under a bound on PSNR. Where networks end in a sigmoid, as published,
+one more base network says instead what to add to its input: `residual`.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class Scale:
         pixel_mm: pixel size.
         phantoms: patients, where no public data set is given.
         slices: labeled slices of each.
-        scanner: fields of `simulate.lowdose.LowDoseSettings`. The paper's detector has a bin for each of its 512 pixels
-            and 1000 views; "small" has as many for its size, and four times the photons for each: a lesion of so few
-            pixels drowns in the published noise, and no network can draw what is lost.
+        scanner: fields of `simulate.lowdose.LowDoseSettings`. "small" has bins as wide as a pixel, as LoDoPaB has, fewer
+            views, and as many photons in all as LoDoPaB: with as many for each of so few bins, a lesion of a few pixels
+            drowns, and no network can draw what is lost.
         network: of the reconstruction and of the segmenter.
         heldout: network of the held-out segmenter.
         output: "residual" or "sigmoid" (as published).
@@ -44,6 +45,7 @@ class Scale:
         segment_epochs: of these; one that has not learned to find lesions cannot miss them in a blurred image either.
         batch: samples in a step.
         lr: learning rate at the start.
+        segment_lr: that of the segmenters.
         sweep: alphas beside the published ones.
         seeds: every training is repeated with so many seeds.
         validate_every: epochs between validations.
@@ -62,6 +64,7 @@ class Scale:
     segment_epochs: int
     batch: int
     lr: float
+    segment_lr: float
     sweep: tuple[str, ...]
     seeds: int = 3
     validate_every: int = 5
@@ -71,7 +74,8 @@ class Scale:
     def variants(self) -> tuple[str, ...]:
         """Every training of a seed, in the order they are run."""
         shares = [*(f"joint-{c}" for c in PUBLISHED_SHARES), *(f"adaptive-{a}" for a in PUBLISHED_SHARES)]
-        return (*SEGMENTERS, "base", *shares, *(f"adaptive-{a}" for a in self.sweep), "bound-1")
+        other = ("residual",) if self.output == "sigmoid" else ()
+        return (*SEGMENTERS, "base", *other, *shares, *(f"adaptive-{a}" for a in self.sweep), "bound-1")
 
 
 SCALES: Mapping[str, Scale] = MappingProxyType(
@@ -80,19 +84,19 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             64, 5.0, 14, 12, {"fine_pixels": 128},
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [12, 24, 48], "norm": "instance"},
-            "residual", 14, 14, 4, 1e-3, ("0.001", "0.01"),
+            "residual", 14, 14, 4, 1e-3, 1e-3, ("0.001", "0.01"),
         ),
         "small": Scale(
-            96, 3.4, 40, 12, {"bins": 97, "views": 200, "photons": 16384.0, "fine_pixels": 256},
+            96, 3.4, 40, 12, {"bins": 136, "views": 200, "photons": 77000.0, "fine_pixels": 256},
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "residual", 24, 40, 4, 1e-3, ("0.001", "0.003", "0.01"), device="auto",
+            "sigmoid", 24, 40, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"), device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, {},
             {"name": "unet", "widths": [64, 128, 256, 512, 1024]},
             {"name": "monai", "kind": "SegResNet", "arguments": {"init_filters": 16}},
-            "sigmoid", 100, 100, 8, 2e-4, ("0.0001", "0.001", "0.01"), validate_every=1, device="auto",
+            "sigmoid", 100, 100, 8, 2e-4, 2e-4, ("0.0001", "0.001", "0.01"), validate_every=1, device="auto",
         ),
     }
 )  # fmt: skip
@@ -175,7 +179,7 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
             "seed": seed,
             "method": _method(scale, run),
             "data": {"train": data, "validation": {**data, "split": "validation"}, "batch_size": scale.batch},
-            "optim": {"lr": scale.lr},
+            "optim": {"lr": scale.segment_lr if run.variant in SEGMENTERS else scale.lr},
             "validation": {"every_epochs": scale.validate_every},
             "checkpoint": {"keep": 1, "save_every": 1000},
             # One thread, so that results do not depend on the machine's cores or on what runs beside it.
@@ -200,6 +204,8 @@ def _method(scale: Scale, run: Run) -> dict[str, Any]:
         }
     if kind == "base":
         return {"name": "reconstruct", **common, "stages": {"reconstruct": last}}
+    if kind == "residual":
+        return {"name": "reconstruct", **common, "output": "residual", "stages": {"reconstruct": last}}
     if kind == "joint":
         # Selected as it is trained: the published protocol says nothing, and the frozen segmenter must not decide.
         own = {**task, "training_loss": "dice"}
