@@ -35,9 +35,9 @@ class Scale:
         pixel_mm: pixel size.
         phantoms: patients, where no public data set is given.
         slices: labeled slices of each.
-        scanner: fields of `simulate.lowdose.LowDoseSettings`. "small" has bins as wide as a pixel, as LoDoPaB has, fewer
-            views, and as many photons in all as LoDoPaB: with as many for each of so few bins, a lesion of a few pixels
-            drowns, and no network can draw what is lost.
+        scanner: fields of `simulate.lowdose.LowDoseSettings`. "small" has bins as wide as a pixel, as LoDoPaB has,
+            fewer views, and as many photons in all as LoDoPaB: with as many for each of so few bins, a lesion of a few
+            pixels drowns, and no network can draw what is lost.
         network: of the reconstruction and of the segmenter.
         heldout: network of the held-out segmenter.
         output: "residual" or "sigmoid" (as published).
