@@ -24,6 +24,7 @@ from shipped_mar import ATTRIBUTION, LICENSE, split_volumes
 
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
+from ctrestoration.volume import Volume
 
 SIZE, PIXEL_MM = 512, 0.9
 """The detector is as wide as the image's diagonal, so the noise's grain in pixels is that of any 512 x 512 CT."""
@@ -33,10 +34,14 @@ TEST_PHOTONS = (2e4, 2e5, 2e6)
 VALIDATION = "tcga_ov_abdomen_train2"
 EXTERNAL = "cptac_lscc_head"
 BODY_HU = -300.0
+DISC_MM, CONTRAST_HU = 8.0, np.float32(40.0)
 FAILURES = (
     "Trained on three real patients and three phantoms only, simulated, at 512 x 512 pixels and 1000 views: other "
     "scanners, kernels and fields of view have noise of another grain.",
-    "What noise hides is gone: small structures of low contrast fade before anything else, without a trace.",
+    "Small structures of low contrast fade before anything else, without a trace: up to 60 % of a disc of 8 mm and 40 HU "
+    "at 20000 photons (last figures of the test).",
+    "It takes the scan's own noise for noise of the dose: a sharp kernel's texture is smoothed, too (the chest in the "
+    "test: farther from the noisy original than the low-dose image is, at all but the lowest dose).",
     "Below 20000 photons a bin (see --photons of simulate lowdose) it was never trained.",
 )
 HEAD_ATTRIBUTION = "tested on TCIA CPTAC-LSCC (CC BY 3.0), by way of xcist/phantoms-voxelized, too"
@@ -101,11 +106,10 @@ def train(out: Path, control: Control) -> None:
 
 
 def test(data: Path, out: Path, names: list[str], count: int, control: Control) -> dict[str, Any]:
-    """RMSE and PSNR in the body by patient and dose, of `count` slices spread over every test volume."""
+    """Scores by patient and dose, of `count` slices spread over every test volume."""
     from ctrestoration.io.images import read_volume
     from ctrestoration.registry import get
     from ctrestoration.simulate.lowdose import simulate_lowdose
-    from ctrestoration.volume import Volume
 
     methods = {(found := get("reconstruction", name)).name: found for name in names}
     _, volumes = split_volumes(data, out / "volumes")
@@ -117,11 +121,17 @@ def test(data: Path, out: Path, names: list[str], count: int, control: Control) 
             rows: dict[str, list[dict[str, float]]] = {name: [] for name in ("low-dose", *methods)}
             for z in places:
                 grid = whole.grid.crop((z, 0, 0), (z + 1, *whole.grid.shape[1:]))
-                scan = simulate_lowdose(Volume(whole.array[z : z + 1], grid, whole.name), photons=photons, seed=z)
-                images = {"low-dose": scan.acquisition.image}
-                images |= {name: method.restore(scan.acquisition).image for name, method in methods.items()}
-                for name, image in images.items():
-                    rows[name].append(_scores(image.array[0], scan.truth.array[0]))
+                plain = Volume(whole.array[z : z + 1], grid, whole.name)
+                disc = _disc(plain)
+                marked = Volume(plain.array + CONTRAST_HU * disc, grid, whole.name)
+                scan, other = (simulate_lowdose(one, photons=photons, seed=z) for one in (plain, marked))
+                for name in rows:
+                    image, beside = (
+                        (found.acquisition if name == "low-dose" else methods[name].restore(found.acquisition)).image
+                        for found in (scan, other)
+                    )
+                    kept = float((beside.array - image.array)[disc].mean() / CONTRAST_HU)
+                    rows[name].append({**_scores(image.array[0], scan.truth.array[0]), "contrast": kept})
             kind = path.name.split(".")[0].removesuffix("_test")
             results[f"{kind}, {photons:g}"] = {
                 name: {key: float(np.mean([row[key] for row in some])) for key in some[0]}
@@ -130,15 +140,24 @@ def test(data: Path, out: Path, names: list[str], count: int, control: Control) 
     return {"slices_each": count, "results": results}
 
 
-def _scores(image: Any, truth: Any) -> dict[str, float]:
-    """RMSE in HU in the body, what is left of the error after a Gaussian of 4 pixels, and the bias."""
-    from scipy.ndimage import gaussian_filter
+def _disc(slice_of: Volume) -> Any:
+    """Where a disc of `DISC_MM` is put: in the middle of the largest evenly soft region of a slice."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
 
+    smooth = gaussian_filter(slice_of.array[0], 3.0)
+    soft = (smooth > -150) & (smooth < 200)
+    row, column = np.unravel_index(int(np.argmax(distance_transform_edt(soft))), soft.shape)
+    rows, columns = np.indices(soft.shape)
+    distance = np.hypot((rows - row) * slice_of.grid.spacing[1], (columns - column) * slice_of.grid.spacing[0])
+    return (distance <= DISC_MM / 2)[None]
+
+
+def _scores(image: Any, truth: Any) -> dict[str, float]:
+    """RMSE and bias in HU in the body."""
     error = image.astype(np.float64) - truth
     body = truth > BODY_HU
     return {
         "rmse_hu": float(np.sqrt(np.mean(error[body] ** 2))),
-        "coarse_rmse_hu": float(np.sqrt(np.mean(gaussian_filter(error, 4.0)[body] ** 2))),
         "bias_hu": float(error[body].mean()),
     }
 
@@ -169,8 +188,8 @@ def _card_table(found: dict[str, Any]) -> list[str]:
     return [
         f"Slices that were never trained on, {found['slices_each']} of each patient",
         "(benchmarks/shipped_lowdose_unet.py): the last third of each volume, and a head of which nothing was trained",
-        "on. RMSE in HU in the body against the image that was simulated from, which has noise of its own; in brackets",
-        "what is left of it after a Gaussian of 4 pixels, which is anatomy and cupping rather than noise.",
+        "on. RMSE in HU in the body against the image that was simulated from, which has noise of its own; then what",
+        f"is left of the contrast of a disc of {DISC_MM:g} mm and {CONTRAST_HU:g} HU in soft tissue.",
         "",
         *_table(found).splitlines(),
     ]
@@ -178,10 +197,10 @@ def _card_table(found: dict[str, Any]) -> list[str]:
 
 def _table(found: dict[str, Any]) -> str:
     names = list(next(iter(found["results"].values())))
-    lines = [f"| patient, photons a bin | {' | '.join(Path(name).stem for name in names)} |"]
+    lines = [f"| patient, photons a bin | {' | '.join(name.removesuffix('-g') for name in names)} |"]
     lines.append("|---" * (len(names) + 1) + "|")
     for group, rows in found["results"].items():
-        cells = (f"{rows[name]['rmse_hu']:.0f} ({rows[name]['coarse_rmse_hu']:.1f})" for name in names)
+        cells = (f"{rows[name]['rmse_hu']:.0f}, {100 * rows[name]['contrast']:.0f} %" for name in names)
         lines.append(f"| {group} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

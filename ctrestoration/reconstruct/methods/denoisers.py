@@ -20,7 +20,7 @@ Denoise = Callable[[NDArray[np.float32], float], NDArray[np.floating]]
 """Slice in HU, its noise in HU -> slice in HU."""
 
 NLM_STRENGTH, TV_STRENGTH = 0.8, 1.1
-"""Filter strength as a multiple of the noise; see docs/results/low-dose-classical.md."""
+"""Filter strength as a multiple of the noise; see docs/results/low-dose.md."""
 
 
 class Denoiser:
