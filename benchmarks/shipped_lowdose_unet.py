@@ -38,8 +38,8 @@ DISC_MM, CONTRAST_HU = 8.0, np.float32(40.0)
 FAILURES = (
     "Trained on three real patients and three phantoms only, simulated, at 512 x 512 pixels and 1000 views: other "
     "scanners, kernels and fields of view have noise of another grain.",
-    "Small structures of low contrast fade before anything else, without a trace: up to 60 % of a disc of 8 mm and 40 HU "
-    "at 20000 photons (last figures of the test).",
+    "Small structures of low contrast fade before anything else, without a trace: up to 60 % of a disc of 8 mm and "
+    "40 HU at 20000 photons (last figures of the test).",
     "It takes the scan's own noise for noise of the dose: a sharp kernel's texture is smoothed, too (the chest in the "
     "test: farther from the noisy original than the low-dose image is, at all but the lowest dose).",
     "Below 20000 photons a bin (see --photons of simulate lowdose) it was never trained.",
