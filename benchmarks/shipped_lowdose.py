@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from shipped_mar import halve
+
 from ctrestoration.errors import CTRestorationError, InputError
 from ctrestoration.models.card import card_text
 from ctrestoration.models.catalog import SHIPPED
@@ -55,6 +57,7 @@ def _ship(study: Path, adaptive: str, seed: int) -> None:
     for name, (source, title, said) in files.items():
         network, about = load_network(study / "runs" / f"{source}.safetensors")
         header = {**about, "name": title, "title": said}
+        halve(network)
         save_weights(
             network, SHIPPED / f"{name}.safetensors", header, card_text(header, _table(found, adaptive), FAILURES)
         )

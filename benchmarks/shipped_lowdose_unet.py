@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shipped_mar import ATTRIBUTION, LICENSE, split_volumes
+from shipped_mar import ATTRIBUTION, LICENSE, halve, split_volumes
 
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
@@ -176,9 +176,7 @@ def ship(out: Path) -> None:
             "attribution": f"{ATTRIBUTION}; {HEAD_ATTRIBUTION}",
         }
     )  # fmt: skip
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.half()
+    halve(network)
     found = json.loads((out / "test.json").read_text(encoding="utf-8"))
     card = card_text(header, _card_table(found), FAILURES)
     save_weights(network, SHIPPED / "lowdose_unet.safetensors", header, card)

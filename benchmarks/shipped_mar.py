@@ -408,11 +408,17 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
         made.append((Guided.joined(prior, refine, WIDTHS, WIDTHS), header, "mar_" + name.replace("-", "_"), failures))
     for network, header, file, failures in made:
         header = without_folders(header)
-        for parameter in network.parameters() if header["name"] in HALVED else ():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.half()
+        if header["name"] in HALVED:
+            halve(network)
         card = card_text(header, tests(header["name"]), failures)
         save_weights(network, folder / f"{file}.safetensors", header, card)
+
+
+def halve(network: Any) -> None:
+    """Keep convolutions in half precision."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.half()
 
 
 def _card_table(found: dict[str, Any], name: str) -> list[str]:

@@ -156,7 +156,7 @@ def test_losses_are_zero_for_the_truth_and_reach_the_network(stored: Stored) -> 
     assert float(parts.modules["g"].head.weight.grad.abs().max()) > 0
     perfect = {**batch, "filled": batch["target_sinogram"].expand(-1, 3, -1, -1)}
     values = method.step(method.stages[0], "g", perfect, parts).values
-    assert float(values["trace_mse"]) == pytest.approx(0.0, abs=1e-9)
+    assert values["trace_mse"].item() == pytest.approx(0.0, abs=1e-9)
     assert float(values["image_mse"]) == pytest.approx(0.0, abs=1e-9)
     ideal = method.restore(perfect, parts)
     kept = batch["metal"] < 0.5
