@@ -157,7 +157,7 @@ def test_losses_are_zero_for_the_truth_and_reach_the_network(stored: Stored) -> 
     perfect = {**batch, "filled": batch["target_sinogram"].expand(-1, 3, -1, -1)}
     values = method.step(method.stages[0], "g", perfect, parts).values
     assert values["trace_mse"].item() == pytest.approx(0.0, abs=1e-9)
-    assert float(values["image_mse"]) == pytest.approx(0.0, abs=1e-9)
+    assert values["image_mse"].item() == pytest.approx(0.0, abs=1e-9)
     ideal = method.restore(perfect, parts)
     kept = batch["metal"] < 0.5
     assert torch.allclose(ideal[kept], batch["target"][kept], atol=1.0), "the FBP of the target is the target"
