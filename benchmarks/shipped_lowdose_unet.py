@@ -24,6 +24,7 @@ from shipped_mar import ATTRIBUTION, LICENSE, halve, split_volumes
 
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
+from ctrestoration.evaluate.masks import BODY_HU
 from ctrestoration.volume import Volume
 
 SIZE, PIXEL_MM = 512, 0.9
@@ -33,7 +34,6 @@ PHOTONS, PHOTONS_TO = 2e4, 2e6
 TEST_PHOTONS = (2e4, 2e5, 2e6)
 VALIDATION = "tcga_ov_abdomen_train2"
 EXTERNAL = "cptac_lscc_head"
-BODY_HU = -300.0
 DISC_MM, CONTRAST_HU = 8.0, np.float32(40.0)
 FAILURES = (
     "Trained on three real patients and three phantoms only, simulated, at 512 x 512 pixels and 1000 views: other "

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.evaluate.circle import circle_mask
+from ctrestoration.evaluate.masks import BODY_HU
 from ctrestoration.training.keys import derive
 from ctrestoration.training.resampling import labels_on, square_slices
 from ctrestoration.volume import LabelMap, Volume
@@ -31,8 +32,6 @@ CLASSES: dict[str, tuple[int, ...]] = {"liver": (1,), "lesion": (2,)}
 
 BODY = "body"
 """The class of whatever is no air, which needs no segmentation: for networks that are trained without a task."""
-
-_BODY_HU = -300.0
 
 OUTSIDE_HU = -1001.0
 """No attenuation at all on LoDoPaB's scale: what lies outside the circle."""
@@ -93,7 +92,7 @@ def labeled_phantom(seed: int, size: int, pixel_mm: float, names: Sequence[str] 
         if name == "lesion":
             found = phantom.lesions.array > 0
         elif name == BODY:
-            found = phantom.volume.array > _BODY_HU
+            found = phantom.volume.array > BODY_HU
         else:
             found = phantom.labels.array == NAME_ID[name]
         classes[found] = number
@@ -141,7 +140,7 @@ def labeled_file(
     name = f"{ct.name.split('.')[0]}-{short_digest(ct)}"
     if labels is None:
         square = square_slices(volume, size, pixel_mm)
-        return LabeledPatient(name, square, (square.array > _BODY_HU).astype(np.uint8))
+        return LabeledPatient(name, square, (square.array > BODY_HU).astype(np.uint8))
     return labeled_volume(name, volume, read_labels(labels, volume.grid), size, pixel_mm, classes)
 
 

@@ -118,9 +118,9 @@ class LowDoseMethod:
         around = batch["around"] if self.settings.slices > 1 else None
         return reconstruct_image(network, batch["input"], self.settings.output, around)
 
-    def pixels(self, output: Tensor, batch: Batch) -> Tensor:
-        """Mean squared error in (HU / 1000)^2 over the whole slice, as published; outside the circle all is equal."""
-        return pixel_loss("mse", output, batch["target"], torch.ones_like(output))
+    def pixels(self, output: Tensor, batch: Batch, kind: str = "mse") -> Tensor:
+        """A pixel loss over the whole slice, by default the published one; outside the circle all is equal."""
+        return pixel_loss(kind, output, batch["target"], torch.ones_like(output))
 
     def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         """PSNR (range 4072 HU, not clipped) and RMSE in the circle, change of a full-dose image, the judges' scores."""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from pydantic import Field
 
 from ctrestoration.training.config import Strict
 from ctrestoration.training.method import Batch, Losses, Parts, Stage
-from ctrestoration.training.recipes._base import StageConfig, pixel_loss
+from ctrestoration.training.recipes._base import StageConfig
 from ctrestoration.training.recipes._lowdose import LowDoseConfig, LowDoseMethod
 
 if TYPE_CHECKING:
@@ -45,5 +44,4 @@ class Reconstruct(LowDoseMethod):
 
     def step(self, stage: Stage, turn: str, batch: Batch, parts: Parts) -> Losses:
         """The pixel loss, over the whole slice."""
-        output = self.restore(batch, parts)
-        return Losses(pixel_loss(self.settings.loss, output, batch["target"], torch.ones_like(output)))
+        return Losses(self.pixels(self.restore(batch, parts), batch, self.settings.loss))
