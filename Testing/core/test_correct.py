@@ -88,6 +88,27 @@ def test_without_metal_the_image_comes_back_with_a_message(name, simulation) -> 
 
 
 @pytest.mark.parametrize("name", METHODS)
+def test_a_mask_of_metal_that_is_not_there_changes_nothing(name, simulation) -> None:
+    """The mask of the slice with metal, on the one without: it lies on tissue and bone."""
+    volume = simulation.acquisition.image
+    mask = np.flip(simulation.acquisition.metal, axis=0).copy()
+    acquisition = Acquisition.from_image(volume.part((slice(1, 2), slice(None), slice(None))), mask[1:])
+    with pytest.warns(CTRestorationWarning, match="Slice 0 is unchanged: the metal mask covers nothing above 1800 HU"):
+        restored = registry.get("mar", name).restore(acquisition)
+    assert np.array_equal(restored.image.array, volume.array[1:])
+    assert restored.provenance["slices_corrected"] == []
+    assert restored.synthesized is not None and not restored.synthesized.any()
+
+
+def test_a_piece_of_the_mask_that_is_metal_somewhere_is_believed_everywhere(simulation) -> None:
+    """The tip of a screw may be as dark as bone in its last slice."""
+    volume, metal = simulation.acquisition.image, simulation.acquisition.metal
+    both = np.broadcast_to(metal[:1], metal.shape)
+    restored = registry.get("mar", "li").restore(Acquisition.from_image(volume, both))
+    assert restored.provenance["slices_corrected"] == [0, 1]
+
+
+@pytest.mark.parametrize("name", METHODS)
 def test_a_correction_is_repeatable_to_the_bit(name, simulation) -> None:
     first, second = (registry.get("mar", name).restore(simulation.acquisition).image.array for _ in range(2))
     assert np.array_equal(first, second)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ctrestoration.anatomy.metal import MetalSegmentation, metal_threshold, segment_metal
+from ctrestoration.anatomy.metal import MetalSegmentation, metal_threshold, not_metal, segment_metal
 from ctrestoration.anatomy.phantom import spine_phantom
 from ctrestoration.control import Control
 from ctrestoration.errors import Cancelled, InputError
@@ -262,3 +262,15 @@ def test_the_nail_is_clipped_and_found(shared_data: Path) -> None:
     found = segment_metal(read_volume(shared_data / "volumes" / "totalseg_example_ct.nii.gz"))
     assert (found.clip_level, found.threshold) == (3071.0, 2500.0)
     assert len(found.components) == 1
+
+
+def test_pieces_of_a_mask_no_brighter_than_bone_are_no_metal() -> None:
+    array = with_screw(body())
+    screw = array == 6000
+    bone = np.zeros(SHAPE, dtype=bool)
+    bone[5:8, 56:60, 46:50] = True
+    np.testing.assert_array_equal(not_metal(screw | bone, array), bone)
+    # One voxel is enough, and pieces reach through slices.
+    array[5, 57, 47] = 1800
+    assert not not_metal(screw | bone, array).any()
+    assert not not_metal(np.zeros(SHAPE, dtype=bool), array).any()

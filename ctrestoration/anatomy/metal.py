@@ -20,6 +20,8 @@ from ctrestoration.volume import AIR_HU, Grid, Volume, axial_orientation
 
 USUAL_THRESHOLD_HU = 2500.0
 LOWEST_THRESHOLD_HU = 1800.0
+"""Below it, bone is taken for metal. Of 604 pieces of metal simulated at 1 mm all reached 2146 HU, and of 612 masks of
+metal that was not there one reached 1878, the next 1523 to 1600."""
 CLIP_SHARE = 0.95
 MINIMUM_VOLUME_MM3 = 10.0
 MINIMUM_VOXELS = 2
@@ -146,6 +148,23 @@ def segment_metal(
         tuple(sorted(rejected, key=lambda found: -found.volume_mm3)),
         clipping.level if clipping else None,
     )
+
+
+def not_metal(mask: NDArray[np.bool_], array: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pieces of a metal mask that cannot be metal: none of their voxels reaches `LOWEST_THRESHOLD_HU`.
+
+    Args:
+        mask: bool [z, y, x]; pieces are connected by faces, edges and corners.
+        array: the CT in HU, of the same shape.
+
+    Returns:
+        bool [z, y, x], the voxels of such pieces.
+    """
+    from scipy.ndimage import label, maximum
+
+    labels, count = label(mask, structure=np.ones((3, 3, 3)))
+    highest = np.array(maximum(array, labels, np.arange(1, count + 1)))
+    return np.concatenate([[False], highest < LOWEST_THRESHOLD_HU])[labels]
 
 
 def metal_threshold(array: NDArray[np.floating[Any]]) -> tuple[float, str, Clipping | None]:

@@ -3,7 +3,7 @@
 A method only says how one slice's sinogram is completed inside the metal trace. Everything else is the same for all
 of them, and stands here once:
 
-* Slices without metal come back unchanged, bit for bit.
+* Slices without metal come back unchanged, bit for bit, also those where a mask says metal and the image shows none.
 * Reconstruction is linear, so the corrected image is `image + FBP(completed - measured)`. The difference is zero
   outside the trace. For a clinical CT that was forward projected this keeps the scanner's own resolution and noise
   wherever no metal ray passed, instead of replacing them by those of a second reconstruction.
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from ctrestoration._version import __version__
 from ctrestoration.acquisition import Acquisition
+from ctrestoration.anatomy.metal import LOWEST_THRESHOLD_HU, not_metal
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import CTRestorationWarning
 from ctrestoration.restoration import Restoration
@@ -83,14 +84,8 @@ def complete(
     """
     image = np.array(acquisition.image.array)
     synthesized = np.zeros(image.shape, dtype=bool)
-    slices = [index for index in range(image.shape[0]) if acquisition.trace[index].any()]
-    if not slices:
-        warnings.warn(
-            "No metal in this volume: nothing to correct, the image is returned unchanged.",
-            CTRestorationWarning,
-            2,
-        )
-    else:
+    slices = slices_to_correct(acquisition)
+    if slices:
         projector = projector_of(acquisition)
         coverage = Coverage(acquisition)
         for index in control.track(slices, f"Correcting with {method}"):
@@ -107,6 +102,37 @@ def complete(
     }
     restored = acquisition.image.replaced(image, name=f"{acquisition.image.name} {method}", correction=provenance)
     return Restoration(restored, synthesized=synthesized, provenance=provenance)
+
+
+def slices_to_correct(acquisition: Acquisition) -> list[int]:
+    """Slices with metal, counted from 0; a warning says where there is none.
+
+    A mask alone is not believed. Slices whose pieces of it are all as dark as tissue (`anatomy.metal.not_metal`), a
+    planned implant or the mask of another scan, have no artifact, and every completion would only harm them.
+    """
+    crossed = acquisition.trace.any(axis=(1, 2))
+    if not crossed.any():
+        warnings.warn(
+            "No metal in this volume: nothing to correct, the image is returned unchanged.", CTRestorationWarning, 3
+        )
+        return []
+    tissue = not_metal(acquisition.metal, acquisition.image.array)
+    # A slice that the mask does not reach, but a trace, holds less than half a voxel of metal.
+    wrong = crossed & tissue.any(axis=(1, 2)) & ~(acquisition.metal & ~tissue).any(axis=(1, 2))
+    if wrong.any():
+        warnings.warn(
+            f"{_slices_text(np.flatnonzero(wrong))} unchanged: the metal mask covers nothing above "
+            f"{LOWEST_THRESHOLD_HU:.0f} HU there, so there is no metal.",
+            CTRestorationWarning,
+            3,
+        )
+    return [int(index) for index in np.flatnonzero(crossed & ~wrong)]
+
+
+def _slices_text(found: NDArray[np.intp]) -> str:
+    if found.size == 1:
+        return f"Slice {found[0]} is"
+    return f"{found.size} slices between {found[0]} and {found[-1]} are"
 
 
 def completed_change(data: SliceData, completed: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -5,7 +5,6 @@ Listing them reads the headers of the files only; torch and safetensors are need
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,8 +13,7 @@ from numpy.typing import NDArray
 from ctrestoration._version import __version__
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import SILENT, Control
-from ctrestoration.correct.completion import Coverage
-from ctrestoration.errors import CTRestorationWarning
+from ctrestoration.correct.completion import Coverage, slices_to_correct
 from ctrestoration.models.methods import FLIPS, WeightsMethod, register_weights, require_torch, snapshots_of
 from ctrestoration.registry import Task
 from ctrestoration.restoration import Restoration
@@ -30,7 +28,7 @@ class NetworkMethod(WeightsMethod):
 
     A slice depends on its own data (and on its neighbors', for networks that look at them), never on how many slices
     are corrected at once; one slice is in memory at a time. Metal voxels keep their measured values, slices without
-    metal all of theirs, bit for bit.
+    metal all of theirs, bit for bit; see `correct.completion.slices_to_correct`.
 
     Args:
         path: the weights, with their digest beside them.
@@ -47,18 +45,12 @@ class NetworkMethod(WeightsMethod):
             InputError, DataRefusedError: the weights cannot be used.
             Cancelled: where the control asks to stop.
         """
-        slices = [int(z) for z in np.flatnonzero(acquisition.trace.any(axis=(1, 2)))]
+        slices = slices_to_correct(acquisition)
         image = np.array(acquisition.image.array)
         synthesized = np.zeros(image.shape, dtype=bool)
         spread = np.zeros(image.shape, dtype=np.float32) if self._uncertain else None
         ensemble, bars = "none", None
-        if not slices:
-            warnings.warn(
-                "No metal in this volume: nothing to correct, the image is returned unchanged.",
-                CTRestorationWarning,
-                stacklevel=2,
-            )
-        else:
+        if slices:
             work = self.open(acquisition)
             ensemble = work.ensemble
             bars = self.error_bars(acquisition, ensemble)
