@@ -18,8 +18,7 @@ from ctrestoration import registry
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.anatomy.metal import segment_metal
 from ctrestoration.evaluate import figures
-from ctrestoration.evaluate.masks import body_mask, metal_ring
-from ctrestoration.evaluate.metrics import RING_PIXELS
+from ctrestoration.evaluate.without_truth import scores_without_truth
 from ctrestoration.io.images import read_volume
 
 
@@ -36,34 +35,21 @@ def main() -> None:
     images = {"Before": acquisition.image.array}
     for name, method in registry.methods("mar").items():
         images[name.upper()] = method.restore(acquisition).image.array
-    rows = {name: _row(acquisition, image) for name, image in images.items()}
+    before, metal = acquisition.image.array, acquisition.metal
+    rows = {name: scores_without_truth(before, image, metal) for name, image in images.items()}
     facts = {"ct": volume.name, "metal_ml": float(found.mask.sum() * volume.grid.voxel_mm3 / 1000)}
     if arguments.json:
         print(json.dumps({**facts, "threshold_hu": found.threshold, "methods": rows}, indent=2))
     else:
         print(facts, found.reason)
         for name, row in rows.items():
-            print(f"{name:<8}" + "  ".join(f"{key} {value:8.1f}" for key, value in row.items()))
+            print(
+                f"{name:<8}"
+                + "  ".join(f"{key} {np.nan if value is None else value:8.1f}" for key, value in row.items())
+            )
     if arguments.pictures:
         shown = {name: images[name] for name in ("Before", "NMAR", "UNET-UC", "GUIDED-UNET") if name in images}
         _draw(acquisition, shown, arguments.pictures)
-
-
-def _row(acquisition: Acquisition, image: np.ndarray) -> dict[str, float]:
-    before = acquisition.image.array
-    slices = acquisition.metal.any(axis=(1, 2))
-    body = np.zeros_like(slices[:, None, None] & acquisition.metal)
-    body[slices] = body_mask(before[slices])
-    ring = metal_ring(acquisition.metal, RING_PIXELS) & body
-    far = body & ~metal_ring(acquisition.metal, 3 * RING_PIXELS) & ~acquisition.metal
-    change = image - before
-    return {
-        "ring_sd_hu": float(image[ring].std()),
-        "ring_below_minus_200_hu_percent": float(100 * (image[ring] < -200).mean()),
-        "change_in_ring_rms_hu": float(np.sqrt(np.mean(change[ring] ** 2))),
-        "change_far_rms_hu": float(np.sqrt(np.mean(change[far] ** 2))),
-        "change_without_metal_max_hu": float(np.abs(change[~slices]).max(initial=0.0)),
-    }
 
 
 def _draw(acquisition: Acquisition, images: dict[str, np.ndarray], folder: Path) -> None:

@@ -97,7 +97,7 @@ def test_a_mask_of_metal_that_is_not_there_changes_nothing(name, simulation) -> 
         restored = registry.get("mar", name).restore(acquisition)
     assert np.array_equal(restored.image.array, volume.array[1:])
     assert restored.provenance["slices_corrected"] == []
-    assert restored.synthesized is not None and not restored.synthesized.any()
+    assert not restored.synthesized.any()
 
 
 def test_a_piece_of_the_mask_that_is_metal_somewhere_is_believed_everywhere(simulation) -> None:

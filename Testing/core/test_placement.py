@@ -15,10 +15,12 @@ pytest.importorskip("yaml", reason="training needs PyYAML")
 
 from ctrestoration.cli.main import main
 from ctrestoration.errors import InputError
+from ctrestoration.io.images import write_volume
 from ctrestoration.studies import placement
 from ctrestoration.training import cases
 from ctrestoration.training.keys import Key, generator
 from ctrestoration.training.sources import simulated
+from ctrestoration.volume import Grid, Volume
 
 
 @pytest.fixture
@@ -101,6 +103,7 @@ def test_the_study_runs_and_says_what_came_out(
     )  # fmt: skip
     monkeypatch.setattr(placement, "SCALES", {"tiny": scale})
     words = ["reproduce", "placement", "--scale", "tiny", "--out", str(tmp_path / "study"), "--seeds", "1"]
+    words += ["--real", str(with_screw(tmp_path / "patient.nrrd"))]
     assert main([*words, "--workers", "1", "--variants", "realistic,random", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert set(result["tests"]) == set(placement.TESTED_ON)
@@ -110,8 +113,32 @@ def test_the_study_runs_and_says_what_came_out(
         first, second = (test["trained_on"][name]["psnr_db"][0] for name in ("realistic", "random"))
         assert gain == pytest.approx(first - second)
         assert spread is None
+    (case,) = result["real"].values()
+    assert case["input"]["ring_sd_hu"] != case["trained_on"]["random"]["ring_sd_hu"][0]
+    assert case["input"]["change_far_hu"] is None, "32 pixels are too few"
     text = (tmp_path / "study" / "results.md").read_text(encoding="utf-8")
     assert "| realistic | uncorrected |" in text
+    assert "| patient | uncorrected |" in text
     for test in result["tests"].values():
         ahead = int(test["trained_on"]["realistic"]["gain"][0] > 0)
         assert f"{ahead}/1" in text
+
+
+def with_screw(path: Path, hu: float = 6000.0) -> Path:
+    """A CT of 5 mm voxels, an oval with a screw in two of its slices; written to the path."""
+    y, x = np.mgrid[-32:32, -32:32]
+    array = np.full((4, 64, 64), -1000, dtype=np.float32)
+    array[:, (x / 28) ** 2 + (y / 20) ** 2 < 1] = 40
+    array[1:3, 30:35, 12:17] = hu
+    write_volume(Volume(array, Grid.from_parts(array.shape, (5.0, 5.0, 5.0))), path)
+    return path
+
+
+def test_a_ct_with_real_metal_is_seen_as_the_study_sees_scans(tmp_path: Path) -> None:
+    scale = placement.SCALES["small"]
+    case = placement.real_case(with_screw(tmp_path / "patient.nrrd"), scale)
+    assert case.image.shape == case.metal.shape == (2, scale.size, scale.size)
+    assert case.metal.sum() * scale.pixel_mm**2 == pytest.approx(2 * 25 * 25.0, rel=0.2)
+    assert case.image[case.metal].mean() > 4000
+    with pytest.raises(InputError, match="holds no metal"):
+        placement.real_case(with_screw(tmp_path / "plain.nrrd", 300.0), scale)

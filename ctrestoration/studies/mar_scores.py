@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ctrestoration.control import Control
 
@@ -32,11 +33,24 @@ def score_run(folder: Path, scans: Path, control: Control) -> dict[str, Any]:
         {"output": scores, "input": scores}: PSNR in dB and SSIM in the fixed range 0 to 0.5 1/cm against the metal-free
         scan, metal set to 0; RMSE in HU outside the metal, and within `RING_PIXELS` of it.
     """
+    from ctrestoration.training.sources.stored_scans import Config
+
+    restore = open_restorer(folder)
+    source = Config(name="stored_scans", folder=scans).create()
+    rows: dict[str, list[dict[str, float]]] = {"output": [], "input": []}
+    for index in control.track(range(len(source)), f"Testing {folder.name}"):
+        batch = _batch(source, index)
+        for name, image in (("output", restore(batch)), ("input", batch["input"][0, 0].numpy())):
+            rows[name].append(_scores(image, batch))
+    return {name: {key: _mean([row[key] for row in some]) for key in SCORES} for name, some in rows.items()}
+
+
+def open_restorer(folder: Path) -> Callable[[Batch], NDArray[np.float32]]:
+    """What a finished run's weights make of one sample (tensors [1, channel, row, column]): HU [row, column]."""
     import torch
 
     from ctrestoration.models.weights import load_into
     from ctrestoration.training.launch import open_run
-    from ctrestoration.training.sources.stored_scans import Config
 
     run, config = open_run(folder)
     torch.set_num_threads(1)
@@ -44,14 +58,13 @@ def score_run(folder: Path, scans: Path, control: Control) -> dict[str, Any]:
     parts = method.build(config)
     load_into(parts.modules["g"], run.weights / "g.safetensors")
     parts.modules["g"].eval()
-    source = Config(name="stored_scans", folder=scans).create()
-    rows: dict[str, list[dict[str, float]]] = {"output": [], "input": []}
-    with torch.inference_mode():
-        for index in control.track(range(len(source)), f"Testing {folder.name}"):
-            batch = _batch(source, index)
-            for name, image in (("output", method.restore(batch, parts)), ("input", batch["input"])):
-                rows[name].append(_scores(image[0, 0].numpy(), batch))
-    return {name: {key: _mean([row[key] for row in some]) for key in SCORES} for name, some in rows.items()}
+
+    def restore(batch: Batch) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            image: NDArray[np.float32] = method.restore(batch, parts)[0, 0].numpy()
+        return image
+
+    return restore
 
 
 def _batch(source: Any, index: int) -> Batch:

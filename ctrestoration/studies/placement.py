@@ -1,7 +1,8 @@
 """Does it help to place implants as a surgeon would? Networks trained on realistic, random and mixed placement.
 
 The same U-Net is trained on the same phantoms with each kind of metal, and tested on phantoms it never saw with both.
-Everything else is equal: number of scans, gradient steps, seeds.
+Everything else is equal: number of scans, gradient steps, seeds. CTs with real metal can be named beside: they have no
+truth, so what is measured of them is what `evaluate.without_truth` measures.
 """
 
 from __future__ import annotations
@@ -12,15 +13,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ctrestoration.control import Control
+from ctrestoration.errors import InputError
 from ctrestoration.studies.mar_scores import cells, line, over_seeds, spread_of, text_of
 from ctrestoration.studies.running import refuse_unknown, run_on_stored_scans, seed_count
+from ctrestoration.volume import AIR_HU, LabelMap
 
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
 
 TRAINED_ON = ("realistic", "random", "mixed")
 TESTED_ON = ("realistic", "random")
+_REAL_SCORES = {"ring_sd_hu": ".0f", "ring_dark_percent": ".1f", "change_far_hu": ".1f"}
 
 
 @dataclass(frozen=True)
@@ -126,6 +133,77 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
     )
 
 
+@dataclass(frozen=True)
+class RealCase:
+    """A CT with real metal as the networks of a study see scans.
+
+    Attributes:
+        name: of the CT.
+        image: HU [z, y, x], the slices with metal, of the study's matrix.
+        metal: bool, same shape; found by threshold before the CT was resampled.
+    """
+
+    name: str
+    image: NDArray[np.float32]
+    metal: NDArray[np.bool_]
+
+
+def real_case(path: Path, scale: Scale) -> RealCase:
+    """Read a CT with real metal.
+
+    Raises:
+        InputError: unreadable, no body, or no metal in it.
+    """
+    from ctrestoration.anatomy.metal import segment_metal
+    from ctrestoration.io.images import read_volume
+    from ctrestoration.training.resampling import labels_on, square_slices
+
+    volume = read_volume(path)
+    found = segment_metal(volume)
+    square = square_slices(volume, scale.size, scale.pixel_mm)
+    metal = labels_on(LabelMap(found.mask.astype(np.uint8), volume.grid, {1: "metal"}), square.grid) > 0
+    slices = metal.any(axis=(1, 2))
+    if not slices.any():
+        raise InputError(f"{path} holds no metal at {scale.pixel_mm:g} mm; threshold {found.reason}")
+    return RealCase(path.name.split(".")[0], np.maximum(square.array[slices], np.float32(AIR_HU)), metal[slices])
+
+
+def score_real(folder: Path, cases: Sequence[RealCase]) -> dict[str, Any]:
+    """By name of the CT: {"output": scores, "input": scores} of a finished run, see `evaluate.without_truth`."""
+    import torch
+
+    from ctrestoration.evaluate.without_truth import scores_without_truth
+    from ctrestoration.studies.mar_scores import open_restorer
+
+    restore, result = open_restorer(folder), {}
+    for case in cases:
+        made = np.empty_like(case.image)
+        for z, plane in enumerate(case.image):
+            metal = case.metal[z].astype(np.float32)
+            batch = {name: torch.from_numpy(part[None, None]) for name, part in (("input", plane), ("metal", metal))}
+            made[z] = restore(batch)
+        images = {"output": made, "input": case.image}
+        result[case.name] = {
+            name: {key: scores_without_truth(case.image, image, case.metal)[key] for key in _REAL_SCORES}
+            for name, image in images.items()
+        }
+    return result
+
+
+def summarize_real(scores: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
+    """As `summarize`, by CT: {"input": scores, "trained_on": {placement: {"seeds", score: [mean, spread], ...}}}."""
+    table: dict[str, Any] = {}
+    for case in next(iter(scores.values()), {}):
+        rows = {}
+        for placement in TRAINED_ON:
+            some = {run.seed: found[case]["output"] for run, found in scores.items() if run.placement == placement}
+            if some:
+                means = {key: spread_of([one[key] for one in some.values()]) for key in _REAL_SCORES}
+                rows[placement] = {"seeds": sorted(some), **means}
+        table[case] = {"input": next(iter(scores.values()))[case]["input"], "trained_on": rows}
+    return table
+
+
 def summarize(scores: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
     """Mean and standard deviation over the seeds, by what was trained on and what was tested on.
 
@@ -156,8 +234,8 @@ def summarize(scores: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
     return table
 
 
-def markdown(name: str, table: Mapping[str, Any], facts: Sequence[str]) -> str:
-    """The table for people."""
+def markdown(name: str, table: Mapping[str, Any], real: Mapping[str, Any], facts: Sequence[str]) -> str:
+    """The tables for people: simulated scans, and CTs with real metal if there are any."""
     lines = [
         f"# Placement of implants in the training data, at scale {name}",
         "",
@@ -175,4 +253,19 @@ def markdown(name: str, table: Mapping[str, Any], facts: Sequence[str]) -> str:
         for placement, row in content["trained_on"].items():
             gains = [text_of(row["gain"], "+.2f"), f"{row['better']}/{row['of']}"] if "gain" in row else ["", ""]
             lines.append(line(test, placement, str(len(row["seeds"])), *cells(row), *gains))
+    if real:
+        lines += [
+            "",
+            "Real metal, for which there is no truth: within 10 pixels of it, standard deviation in HU and share below",
+            "-200 HU; root mean square of the change in HU beyond 30 pixels.",
+            "",
+            "| CT | trained on | seeds | SD near metal | dark near metal, % | change far away |",
+            "|---|---|---|---|---|---|",
+        ]
+    for case, content in real.items():
+        uncorrected = [text_of((content["input"][key], None), _REAL_SCORES[key]) for key in _REAL_SCORES]
+        lines.append(line(case, "uncorrected", "", *uncorrected))
+        for placement, row in content["trained_on"].items():
+            found = [text_of(row[key], _REAL_SCORES[key]) for key in _REAL_SCORES]
+            lines.append(line(case, placement, str(len(row["seeds"])), *found))
     return "\n".join(lines) + "\n"
