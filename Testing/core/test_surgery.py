@@ -15,7 +15,7 @@ from core.lowdose_slices import TASK, run_file  # noqa: E402
 
 from ctrestoration.errors import InputError, MissingDependencyError  # noqa: E402
 from ctrestoration.training.recipes import _surgery  # noqa: E402
-from ctrestoration.training.recipes._balance import PAPER_SCALE, Surgery  # noqa: E402
+from ctrestoration.training.recipes._balance import PAPER_SCALE, Step, Surgery  # noqa: E402
 from ctrestoration.training.runfile import RunConfig  # noqa: E402
 
 
@@ -32,7 +32,7 @@ def pushed(settings: dict[str, Any], first: Any, *others: Any) -> Any:
     names = [f"task{n}" for n in range(len(others))]
     mix = Surgery.model_validate({"name": "surgery", **settings}).build(dict.fromkeys(names, 1.0))
     tasks = dict(zip(names, losses[1:], strict=True))
-    answer = mix.combine(losses[0], lambda: tasks, image, parameters=[parameters])
+    answer = mix.combine(Step(losses[0], lambda: tasks, image, parameters=[parameters]))
     answer.total.backward()
     return answer, parameters.grad
 
@@ -94,7 +94,7 @@ def test_first_losses_are_kept_for_checkpoints() -> None:
     weight = torch.ones(1, requires_grad=True)
     image = weight * torch.ones(1, 1, 2, 2)
     for pixel, task in ((image**2, 0.25 * image), (9 * image**2, image)):
-        mix.combine(pixel.mean(), lambda task=task: {"a": task.mean()}, image, parameters=[weight])
+        mix.combine(Step(pixel.mean(), lambda task=task: {"a": task.mean()}, image, parameters=[weight]))
     assert mix.state_dict()["first"].tolist() == [1.0, 0.25]
 
 

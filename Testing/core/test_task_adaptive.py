@@ -294,7 +294,7 @@ def test_normalized_by_gradient_alpha_is_the_share_of_the_push() -> None:
     image = torch.randn(1, 1, 4, 4).requires_grad_(True)
     pixel, task = (image**2).mean(), 1e5 * (image[0, 0, 0, 0] - 3) ** 2
     mix = balance.Fixed(name="fixed", alpha=0.25, normalize="gradient").build({"a": 2.0})
-    mix.combine(pixel, lambda: {"a": task}, image).total.backward()
+    mix.combine(balance.Step(pixel, lambda: {"a": task}, image)).total.backward()
     first, second = (torch.autograd.grad(loss, image)[0] for loss in ((image**2).mean(), (image[0, 0, 0, 0] - 3) ** 2))
     expected = 0.75 * first / first.norm() + 0.25 * second / second.norm()
     assert torch.allclose(image.grad, expected, atol=1e-6)
@@ -304,7 +304,7 @@ def test_without_normalization_it_is_equation_9() -> None:
     image = torch.zeros(1, 1, 2, 2)
     pixel, losses = torch.tensor(0.5), {"a": torch.tensor(0.3), "b": torch.tensor(0.6)}
     mix = balance.Fixed(name="fixed", alpha=0.1).build({"a": 1.0, "b": 2.0})
-    total = mix.combine(pixel, lambda: losses, image).total
+    total = mix.combine(balance.Step(pixel, lambda: losses, image)).total
     scaled = 0.9 * 0.5 * (1000 / 4072) ** 2 + 0.1 * 0.5
     assert float(total) / balance.PAPER_SCALE == pytest.approx(scaled)
 
@@ -312,10 +312,10 @@ def test_without_normalization_it_is_equation_9() -> None:
 def test_learned_weights_stay_where_each_loss_counts_alike() -> None:
     mix = balance.Uncertainty(name="uncertainty").build({"a": 1.0})
     pixel, task = torch.tensor(6e-4), torch.tensor(0.3)
-    mix.combine(pixel, lambda: {"a": task}, torch.zeros(1)).total.backward()
+    mix.combine(balance.Step(pixel, lambda: {"a": task}, torch.zeros(1))).total.backward()
     assert mix.log_scale.grad.abs().max() < 1e-3, "they begin at their optimum, s = log loss"
     mix.log_scale.grad = None
-    mix.combine(4 * pixel, lambda: {"a": task}, torch.zeros(1)).total.backward()
+    mix.combine(balance.Step(4 * pixel, lambda: {"a": task}, torch.zeros(1))).total.backward()
     assert mix.log_scale.grad[0] < -1
     assert abs(mix.log_scale.grad[1]) < 1e-3
 
@@ -325,10 +325,10 @@ def test_the_multiplier_rises_while_the_bound_is_broken() -> None:
     bound = mix.bound(torch.tensor(1e-3))
     assert 10 * math.log10(float(bound) / 1e-3) == pytest.approx(1.0)
     task = {"a": torch.tensor(0.3)}
-    mix.combine(10 * bound, lambda: task, torch.zeros(1), bound)
+    mix.combine(balance.Step(10 * bound, lambda: task, torch.zeros(1), bound))
     assert float(mix.multiplier) == pytest.approx(0.1 * math.log(10))
     for _ in range(2):
-        mix.combine(bound / 10, lambda: task, torch.zeros(1), bound)
+        mix.combine(balance.Step(bound / 10, lambda: task, torch.zeros(1), bound))
     assert float(mix.multiplier) == 0.0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
@@ -26,8 +27,6 @@ PAPER_SCALE = (RANGE_HU / HU_SCALE) ** 2
 """A squared error in (HU / 1000)^2 over the same on LoDoPaB's scale."""
 
 _SPEED = 50.0  # the learned weights of `uncertainty` move so much faster than the network's
-
-TaskLosses = Callable[[], Mapping[str, Tensor]]
 
 
 class Fixed(Strict):
@@ -113,6 +112,25 @@ class Surgery(Strict):
 BalanceConfig: Any = one_of((Fixed, Uncertainty, Constraint, Surgery))
 
 
+@dataclass(frozen=True)
+class Step:
+    """What a balance is told about one training step.
+
+    Attributes:
+        pixel: mean squared error, (HU / 1000)^2.
+        tasks: gives the losses of the tasks by name; not asked where they do not count.
+        image: the reconstruction in HU, which both were computed from.
+        bound: largest pixel loss that is allowed, where there is a bound.
+        parameters: of the network that made the image, those that move.
+    """
+
+    pixel: Tensor
+    tasks: Callable[[], Mapping[str, Tensor]]
+    image: Tensor
+    bound: Tensor | None = None
+    parameters: Sequence[Tensor] = ()
+
+
 class Balance(nn.Module):
     """Makes one loss of several; what it learns or counts lies in buffers and parameters, and so in checkpoints.
 
@@ -128,23 +146,8 @@ class Balance(nn.Module):
         total = sum(tasks.values())
         self.shares = {name: weight / total for name, weight in tasks.items()}
 
-    def combine(
-        self,
-        pixel: Tensor,
-        tasks: TaskLosses,
-        image: Tensor,
-        bound: Tensor | None = None,
-        parameters: Sequence[Tensor] = (),
-    ) -> Losses:
-        """One loss.
-
-        Args:
-            pixel: mean squared error, (HU / 1000)^2.
-            tasks: gives the losses of the tasks by name; not asked where they do not count.
-            image: the reconstruction in HU, which both were computed from.
-            bound: largest pixel loss that is allowed, where there is a bound.
-            parameters: of the network that made the image, those that move.
-        """
+    def combine(self, step: Step) -> Losses:
+        """One loss of a step's pixel loss and its tasks'."""
         raise NotImplementedError
 
     def _sum(self, losses: Mapping[str, Tensor]) -> Tensor:
@@ -165,22 +168,15 @@ class FixedBalance(Balance):
         self.settings = settings
         self.register_buffer("first", torch.zeros(2))
 
-    def combine(
-        self,
-        pixel: Tensor,
-        tasks: TaskLosses,
-        image: Tensor,
-        bound: Tensor | None = None,
-        parameters: Sequence[Tensor] = (),
-    ) -> Losses:
+    def combine(self, step: Step) -> Losses:
         """See `Balance.combine`. Without normalization the sum is `PAPER_SCALE` times Eq. 9."""
-        alpha = self.settings.alpha
+        alpha, pixel = self.settings.alpha, step.pixel
         if alpha == 0:
             return Losses(pixel, {"mse": pixel / PAPER_SCALE})
-        losses = tasks()
+        losses = step.tasks()
         values = self._named(pixel, losses)
         if self.settings.normalize == "gradient":
-            return Losses(self._by_gradient(pixel, losses, image), values)
+            return Losses(self._by_gradient(pixel, losses, step.image), values)
         task = self._sum(losses)
         if self.settings.normalize == "none":
             return Losses((1 - alpha) * pixel + alpha * PAPER_SCALE * task, values)
@@ -208,23 +204,16 @@ class UncertaintyBalance(Balance):
         self.log_scale = nn.Parameter(torch.zeros(1 + len(tasks)))
         self.register_buffer("begun", torch.zeros(1))
 
-    def combine(
-        self,
-        pixel: Tensor,
-        tasks: TaskLosses,
-        image: Tensor,
-        bound: Tensor | None = None,
-        parameters: Sequence[Tensor] = (),
-    ) -> Losses:
+    def combine(self, step: Step) -> Losses:
         """See `Balance.combine`; weights among the tasks play no part."""
-        losses = tasks()
-        each = torch.stack([pixel, *losses.values()]).clamp(min=1e-8)
+        losses = step.tasks()
+        each = torch.stack([step.pixel, *losses.values()]).clamp(min=1e-8)
         if not bool(self.begun):
             with torch.no_grad():
                 self.log_scale.copy_(each.detach().log() / _SPEED)
                 self.begun.fill_(1)
         s = _SPEED * self.log_scale
-        values = self._named(pixel, losses)
+        values = self._named(step.pixel, losses)
         values |= {f"s_{name}": s[n].detach() for n, name in enumerate(("mse", *losses))}
         return Losses((torch.exp(-s) * each / 2 + s / 2).sum(), values)
 
@@ -247,23 +236,19 @@ class ConstraintBalance(Balance):
             raise ValueError("a bound below the plain network needs the plain network's error")
         return base_mse * 10 ** (self.settings.drop_db / 10)
 
-    def combine(
-        self,
-        pixel: Tensor,
-        tasks: TaskLosses,
-        image: Tensor,
-        bound: Tensor | None = None,
-        parameters: Sequence[Tensor] = (),
-    ) -> Losses:
+    def combine(self, step: Step) -> Losses:
         """See `Balance.combine`."""
-        if bound is None:
+        if step.bound is None:
             raise ValueError("no bound")
-        losses = tasks()
-        excess = torch.log(pixel.clamp(min=1e-12)) - torch.log(bound.clamp(min=1e-12))
+        losses = step.tasks()
+        excess = torch.log(step.pixel.clamp(min=1e-12)) - torch.log(step.bound.clamp(min=1e-12))
         multiplier = self.multiplier.clone()
         with torch.no_grad():
             self.multiplier.add_(self.settings.rate * excess.detach()).clamp_(min=0)
-        values = self._named(pixel, losses) | {"multiplier": multiplier[0], "excess_db": excess * 10 / math.log(10)}
+        values = self._named(step.pixel, losses) | {
+            "multiplier": multiplier[0],
+            "excess_db": excess * 10 / math.log(10),
+        }
         return Losses(self._sum(losses) + multiplier[0] * excess, values)
 
 
@@ -278,19 +263,12 @@ class SurgeryBalance(Balance):
         self.weighting = weighting(settings.method, 1 + len(tasks))
         self.register_buffer("first", torch.zeros(1 + len(tasks)))
 
-    def combine(
-        self,
-        pixel: Tensor,
-        tasks: TaskLosses,
-        image: Tensor,
-        bound: Tensor | None = None,
-        parameters: Sequence[Tensor] = (),
-    ) -> Losses:
+    def combine(self, step: Step) -> Losses:
         """See `Balance.combine`. Where nothing conflicts, upgrad and pcgrad are the weighted sum of `Fixed`."""
-        losses = tasks()
-        each = {"mse": pixel, **losses}
+        losses, image = step.tasks(), step.image
+        each = {"mse": step.pixel, **losses}
         pushes = [_gradient(loss, image) for loss in each.values()]
-        gramian = gramian_of([_passed_on(image, push, parameters) for push in pushes])
+        gramian = gramian_of([_passed_on(image, push, step.parameters) for push in pushes])
         lengths = gramian.diagonal().sqrt().clamp(min=1e-30)
         values = torch.stack(list(each.values())).detach()
         before = self._weights(values.cpu().double(), lengths, list(losses))
@@ -301,7 +279,7 @@ class SurgeryBalance(Balance):
         mixed = torch.stack([weight * push for weight, push in zip(weights, pushes, strict=True)]).sum(0)
         recorded = {f"weight_{name}": found[n] for n, name in enumerate(each)}
         recorded |= {f"cosine_{name}": gramian[0, n] / lengths[0] / lengths[n] for n, name in enumerate(losses, 1)}
-        return Losses(_pushed(image, mixed, (weights * values).sum()), self._named(pixel, losses) | recorded)
+        return Losses(_pushed(image, mixed, (weights * values).sum()), self._named(step.pixel, losses) | recorded)
 
     def _weights(self, values: Tensor, lengths: Tensor, names: list[str]) -> Tensor:
         """What each gradient is multiplied by before surgery."""

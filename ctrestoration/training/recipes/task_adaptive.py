@@ -21,6 +21,7 @@ from ctrestoration.training.recipes._balance import (
     BalanceConfig,
     Constraint,
     ConstraintBalance,
+    Step,
     Surgery,
 )
 from ctrestoration.training.recipes._base import StageConfig
@@ -132,7 +133,7 @@ class TaskAdaptive(TaskMethod):
         if isinstance(balance, ConstraintBalance):
             bound = balance.bound(self._base_error(batch, parts))
         moving = [one for one in parts.modules["g"].parameters() if one.requires_grad]
-        return balance.combine(pixels, lambda: self.task_losses(output, batch, parts), output, bound, moving)
+        return balance.combine(Step(pixels, lambda: self.task_losses(output, batch, parts), output, bound, moving))
 
     def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         """In `segment` the tasks on full-dose images; else everything, and under a bound what keeps it.
