@@ -2,8 +2,8 @@
 
 For each seed: a segmenter `segment` on full-dose images (frozen in everything else), a second one `heldout` of another
 architecture and seed that no loss ever sees, the base network, joint training, and the task-adaptive networks: at the
-published alphas, over a log axis below them, and under a bound on PSNR. Where networks end in a sigmoid, as published,
-one more base network says instead what to add to its input: `residual`.
+published alphas, over a log axis below them, with cross-entropy beside the Dice loss (`ce`), and under a bound on PSNR.
+Where networks end in a sigmoid, as published, one more base network says instead what to add to its input: `residual`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,9 @@ class Scale:
         lr: learning rate at the start.
         segment_lr: that of the segmenters.
         sweep: alphas beside the published ones.
+        with_ce: alphas at which cross-entropy is added to the task loss. The Dice loss of a slice without lesions is 1
+            whatever is found there; cross-entropy counts every pixel.
+        shares: of the phantoms for training, validation and test.
         seeds: every training is repeated with so many seeds.
         validate_every: epochs between validations.
         device: see `training.config.HardwareConfig`.
@@ -66,6 +69,8 @@ class Scale:
     lr: float
     segment_lr: float
     sweep: tuple[str, ...]
+    with_ce: tuple[str, ...] = ()
+    shares: tuple[float, float, float] = (0.58, 0.14, 0.28)
     seeds: int = 3
     validate_every: int = 5
     device: str = "cpu"
@@ -75,7 +80,8 @@ class Scale:
         """Every training of a seed, in the order they are run."""
         shares = [*(f"joint-{c}" for c in PUBLISHED_SHARES), *(f"adaptive-{a}" for a in PUBLISHED_SHARES)]
         other = ("residual",) if self.output == "sigmoid" else ()
-        return (*SEGMENTERS, "base", *other, *shares, *(f"adaptive-{a}" for a in self.sweep), "bound-1")
+        sweep = [*(f"adaptive-{a}" for a in self.sweep), *(f"ce-{a}" for a in self.with_ce)]
+        return (*SEGMENTERS, "base", *other, *shares, *sweep, "bound-1")
 
 
 SCALES: Mapping[str, Scale] = MappingProxyType(
@@ -87,10 +93,11 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             "residual", 14, 14, 4, 1e-3, 1e-3, ("0.001", "0.01"),
         ),
         "small": Scale(
-            96, 3.4, 40, 12, {"bins": 136, "views": 200, "photons": 77000.0, "fine_pixels": 256},
+            96, 3.4, 160, 12, {"bins": 136, "views": 200, "photons": 77000.0, "fine_pixels": 256},
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "sigmoid", 24, 40, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"), device="auto",
+            "sigmoid", 12, 16, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"), ("0.003", "0.01"), (0.75, 0.1, 0.15),
+            validate_every=2, device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, {},
@@ -146,7 +153,7 @@ def build_settings(scale: Scale, dataset: tuple[str, str] | None = None) -> LowD
     }  # fmt: skip
     if dataset is not None:
         return LowDoseBuild(phantoms=0, dataset=dataset[0], dataset_folder=dataset[1], shares=(0.7, 0.1, 0.2), **common)
-    return LowDoseBuild(phantoms=scale.phantoms, shares=(0.58, 0.14, 0.28), **common)
+    return LowDoseBuild(phantoms=scale.phantoms, shares=scale.shares, **common)
 
 
 def build_data(scale: Scale, folder: Path, dataset: tuple[str, str] | None, workers: int, control: Control) -> None:
@@ -192,7 +199,7 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
 def _method(scale: Scale, run: Run) -> dict[str, Any]:
     kind, _, number = run.variant.partition("-")
     task = {"network": dict(scale.network)}
-    frozen = {**task, "weights": f"../segment_{run.seed}/weights/t.safetensors"}
+    frozen: dict[str, Any] = {**task, "weights": f"../segment_{run.seed}/weights/t.safetensors"}
     common = {"network": dict(scale.network), "output": scale.output}
     last = {"epochs": scale.epochs}
     if kind in SEGMENTERS:
@@ -210,6 +217,8 @@ def _method(scale: Scale, run: Run) -> dict[str, Any]:
         # Selected as it is trained: the published protocol says nothing, and the frozen segmenter must not decide.
         own = {**task, "training_loss": "dice"}
         return {"name": "joint", **common, "c": float(number), "tasks": [own], "stages": {"joint": last}}
+    if kind == "ce":
+        frozen["loss"] = "dice_ce"
     balance: dict[str, Any] = {"name": "fixed", "alpha": float(number)}
     if kind == "bound":
         base = f"../base_{run.seed}/weights/g.safetensors"
