@@ -100,11 +100,12 @@ def test_a_plan_holds_what_its_runs_need() -> None:
 def test_variants_differ_in_what_their_names_say() -> None:
     scale = study.SCALES["small"]
     found = {run.variant: study.run_file(scale, run).method for run in study.plan(scale, seeds=1)}
-    plain, crossed = found["adaptive-0.01"], found["ce-0.01"]
+    plain, crossed = found["adaptive-0.01"], found["adaptive-0.01-ce"]
     assert (plain.tasks[0].loss, crossed.tasks[0].loss) == ("dice", "dice_ce")
     assert plain.balance.alpha == crossed.balance.alpha == 0.01
     assert plain.output == found["base"].output == "sigmoid"
     assert found["residual"].output == "residual"
+    assert found["bound-1"].balance == found["bound-1-ce"].balance
     assert found["bound-1"].balance.drop_db == 1.0
     assert [found[f"joint-{c}"].c for c in study.PUBLISHED_SHARES] == [0.1, 0.5, 0.9]
 

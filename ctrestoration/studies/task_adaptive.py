@@ -2,7 +2,7 @@
 
 For each seed: a segmenter `segment` on full-dose images (frozen in everything else), a second one `heldout` of another
 architecture and seed that no loss ever sees, the base network, joint training, and the task-adaptive networks: at the
-published alphas, over a log axis below them, with cross-entropy beside the Dice loss (`ce`), and under a bound on PSNR.
+published alphas, over a log axis below them, and under a bound on PSNR; some with cross-entropy beside the Dice loss.
 Where networks end in a sigmoid, as published, one more base network says instead what to add to its input: `residual`.
 """
 
@@ -47,8 +47,8 @@ class Scale:
         lr: learning rate at the start.
         segment_lr: that of the segmenters.
         sweep: alphas beside the published ones.
-        with_ce: alphas at which cross-entropy is added to the task loss. The Dice loss of a slice without lesions is 1
-            whatever is found there; cross-entropy counts every pixel.
+        with_ce: task-adaptive variants that are run with cross-entropy added to the task loss, too. The Dice loss of a
+            slice without lesions is 1 whatever is found there; cross-entropy counts every pixel.
         shares: of the phantoms for training, validation and test.
         seeds: every training is repeated with so many seeds.
         validate_every: epochs between validations.
@@ -80,8 +80,8 @@ class Scale:
         """Every training of a seed, in the order they are run."""
         shares = [*(f"joint-{c}" for c in PUBLISHED_SHARES), *(f"adaptive-{a}" for a in PUBLISHED_SHARES)]
         other = ("residual",) if self.output == "sigmoid" else ()
-        sweep = [*(f"adaptive-{a}" for a in self.sweep), *(f"ce-{a}" for a in self.with_ce)]
-        return (*SEGMENTERS, "base", *other, *shares, *sweep, "bound-1")
+        sweep = [*(f"adaptive-{a}" for a in self.sweep), "bound-1", *(f"{name}-ce" for name in self.with_ce)]
+        return (*SEGMENTERS, "base", *other, *shares, *sweep)
 
 
 SCALES: Mapping[str, Scale] = MappingProxyType(
@@ -96,8 +96,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             96, 3.4, 160, 12, {"bins": 136, "views": 200, "photons": 77000.0, "fine_pixels": 256},
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "sigmoid", 12, 16, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"), ("0.003", "0.01"), (0.75, 0.1, 0.15),
-            validate_every=2, device="auto",
+            "sigmoid", 12, 16, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"), ("adaptive-0.01", "bound-1"),
+            (0.75, 0.1, 0.15), validate_every=2, device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, {},
@@ -197,7 +197,7 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
 
 
 def _method(scale: Scale, run: Run) -> dict[str, Any]:
-    kind, _, number = run.variant.partition("-")
+    kind, number, *more = (*run.variant.split("-"), "")
     task = {"network": dict(scale.network)}
     frozen: dict[str, Any] = {**task, "weights": f"../segment_{run.seed}/weights/t.safetensors"}
     common = {"network": dict(scale.network), "output": scale.output}
@@ -217,7 +217,7 @@ def _method(scale: Scale, run: Run) -> dict[str, Any]:
         # Selected as it is trained: the published protocol says nothing, and the frozen segmenter must not decide.
         own = {**task, "training_loss": "dice"}
         return {"name": "joint", **common, "c": float(number), "tasks": [own], "stages": {"joint": last}}
-    if kind == "ce":
+    if "ce" in more:
         frozen["loss"] = "dice_ce"
     balance: dict[str, Any] = {"name": "fixed", "alpha": float(number)}
     if kind == "bound":

@@ -135,7 +135,7 @@ def claims(table: Mapping[str, Any]) -> dict[str, Any]:
         values = [dice[name] for name in joint]
         claim("joint_fails_the_frozen_segmenter", says, values == sorted(values, reverse=True),
               dict(zip(joint, values, strict=True)))  # fmt: skip
-    adaptive = [*fixed, *(name for name in dice if name.startswith(("ce-", "bound-")))]
+    adaptive = [*fixed, *(name for name in dice if name.startswith("bound-"))]
     if adaptive and {"base", "full-dose"} <= set(dice):
         best_name = max(adaptive, key=lambda name: dice[name])
         gap = dice["full-dose"] - dice["base"]
@@ -200,13 +200,13 @@ def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
 
 def title(row: str) -> str:
     """A row as a person calls it."""
+    if row.endswith("-ce"):
+        return f"{title(row.removesuffix('-ce'))}, with cross-entropy"
     kind, _, number = row.partition("-")
     if kind == "joint":
         return f"Joint, C = {number}"
     if kind == "adaptive":
         return f"Task-adaptive, alpha = {number}"
-    if kind == "ce":
-        return f"Task-adaptive with cross-entropy, alpha = {number}"
     if kind == "bound":
         return f"Task-adaptive, at most {number} dB below base"
     return TITLES.get(row, row)
