@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from ctrestoration import registry
 from ctrestoration.acquisition import Acquisition
+from ctrestoration.correct.completion import slices_to_correct
 from ctrestoration.correct.prior import tissue_prior, tissue_thresholds
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.evaluate.metrics import evaluate
@@ -106,6 +108,20 @@ def test_a_piece_of_the_mask_that_is_metal_somewhere_is_believed_everywhere(simu
     both = np.broadcast_to(metal[:1], metal.shape)
     restored = registry.get("mar", "li").restore(Acquisition.from_image(volume, both))
     assert restored.provenance["slices_corrected"] == [0, 1]
+
+
+def test_a_trace_without_mask_needs_metal_in_sight(simulation) -> None:
+    """Less than half a voxel of metal leaves a trace and no mask."""
+    acquisition = simulation.acquisition
+    both = np.broadcast_to(acquisition.trace[:1], acquisition.trace.shape)
+    beside = replace(acquisition, trace=both)
+    assert slices_to_correct(beside) == [0, 1], "beside a slice with metal"
+    alone = beside.part(1, 1)
+    with pytest.warns(CTRestorationWarning, match="Slice 0 is unchanged"):
+        assert slices_to_correct(alone) == []
+    bright = np.array(alone.image.array)
+    bright[0, 60, 60] = 2000
+    assert slices_to_correct(replace(alone, image=alone.image.replaced(bright))) == [0]
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -108,7 +108,9 @@ def slices_to_correct(acquisition: Acquisition) -> list[int]:
     """Slices with metal, counted from 0; a warning says where there is none.
 
     A mask alone is not believed. Slices whose pieces of it are all as dark as tissue (`anatomy.metal.not_metal`), a
-    planned implant or the mask of another scan, have no artifact, and every completion would only harm them.
+    planned implant or the mask of another scan, have no artifact, and every completion would only harm them. A slice
+    that only a trace reaches holds less than half a voxel of metal: it is corrected if it is bright anywhere, or the
+    slice beside it holds metal.
     """
     crossed = acquisition.trace.any(axis=(1, 2))
     if not crossed.any():
@@ -116,9 +118,12 @@ def slices_to_correct(acquisition: Acquisition) -> list[int]:
             "No metal in this volume: nothing to correct, the image is returned unchanged.", CTRestorationWarning, 3
         )
         return []
-    tissue = not_metal(acquisition.metal, acquisition.image.array)
-    # A slice that the mask does not reach, but a trace, holds less than half a voxel of metal.
-    wrong = crossed & tissue.any(axis=(1, 2)) & ~(acquisition.metal & ~tissue).any(axis=(1, 2))
+    array, masked = acquisition.image.array, acquisition.metal.any(axis=(1, 2))
+    seen = (acquisition.metal & ~not_metal(acquisition.metal, array)).any(axis=(1, 2))
+    around = np.pad(seen, 1)
+    beside = around[:-2] | around[2:]
+    hinted = ~masked & (beside | (array.max(axis=(1, 2)) >= LOWEST_THRESHOLD_HU))
+    wrong = crossed & ~seen & ~hinted
     if wrong.any():
         warnings.warn(
             f"{_slices_text(np.flatnonzero(wrong))} unchanged: the metal mask covers nothing above "
