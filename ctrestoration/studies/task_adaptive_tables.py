@@ -186,7 +186,7 @@ def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
         for row, found in result["volumes"].items():
             spread = "" if found["sd"] is None else f" ± {found['sd']:.3f}"
             beside = [f"{found['difference']:+.3f}", f"{found['better']}"] if "difference" in found else ["-", "-"]
-            p = "-" if found.get("p") is None else f"{found['p']:.3f}"
+            p = "-" if found.get("p") is None else "< 0.001" if found["p"] < 0.001 else f"{found['p']:.3f}"
             cells = [title(row), f"{found['mean']:.3f}{spread}", str(found["patients"]), *beside, p]
             lines.append("| " + " | ".join(cells) + " |")
     lines += ["", "| order of the rows | Spearman's rank correlation with the paper | rows |", "|---|---|---|"]
