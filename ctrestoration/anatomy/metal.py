@@ -160,11 +160,15 @@ def not_metal(mask: NDArray[np.bool_], array: NDArray[np.float32]) -> NDArray[np
     Returns:
         bool [z, y, x], the voxels of such pieces.
     """
-    from scipy.ndimage import label, maximum
+    from scipy.ndimage import label
 
     labels, count = label(mask, structure=np.ones((3, 3, 3)))
-    highest = np.array(maximum(array, labels, np.arange(1, count + 1)))
-    return np.concatenate([[False], highest < LOWEST_THRESHOLD_HU])[labels]
+    piece = labels[mask]
+    highest = np.full(count + 1, -np.inf)
+    np.maximum.at(highest, piece, array[mask])
+    found = np.zeros_like(mask)
+    found[mask] = (highest < LOWEST_THRESHOLD_HU)[piece]
+    return found
 
 
 def metal_threshold(array: NDArray[np.floating[Any]]) -> tuple[float, str, Clipping | None]:
