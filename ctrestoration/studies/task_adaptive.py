@@ -96,8 +96,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             96, 3.4, 160, 12, {"bins": 136, "views": 200, "photons": 77000.0, "fine_pixels": 256},
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
-            "sigmoid", 12, 16, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"), ("adaptive-0.01", "bound-1"),
-            (0.75, 0.1, 0.15), validate_every=2, device="auto",
+            "sigmoid", 12, 16, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"),
+            ("adaptive-0.001", "adaptive-0.01", "bound-1"), (0.75, 0.1, 0.15), validate_every=2, device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, {},
