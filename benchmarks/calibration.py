@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shipped_mar import PIXEL_MM, SIZE, VOLUMES, split_volumes
+from shipped import PIXEL_MM, SIZE, VOLUMES, split_volumes
 
 from ctrestoration.cli.terminal import terminal_control
 from ctrestoration.control import Control

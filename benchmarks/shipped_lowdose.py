@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from shipped_mar import halve
+from shipped import halve
 
 from ctrestoration.errors import CTRestorationError, InputError
 from ctrestoration.models.card import card_text

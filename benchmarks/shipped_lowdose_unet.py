@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shipped_mar import ATTRIBUTION, LICENSE, halve, split_volumes
+from shipped import ATTRIBUTION, LICENSE, halve, split_volumes
 
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError

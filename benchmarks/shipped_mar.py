@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shipped import ATTRIBUTION, LICENSE, PIXEL_MM, SIZE, halve, split_volumes
 
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import Control
@@ -30,8 +31,6 @@ from ctrestoration.training.cases import Scan
 from ctrestoration.training.sources import Sample, scans
 from ctrestoration.volume import AIR_HU, Grid, Volume
 
-VOLUMES = ("tcga_ov_abdomen", "crlm_1004_abd", "lidc_0314_chest_crop")
-SIZE, PIXEL_MM = 416, 1.0
 TRAIN_PHANTOMS, VALIDATION_PHANTOMS, TEST_PHANTOMS = (0, 8), (100, 2), (200, 6)
 """First seed and number."""
 
@@ -47,11 +46,6 @@ COLUMNS = {
     "change HU": "clean_change_hu", "in use HU": "clean_change_in_use_hu", "gain dB": "gain_over_nmar_db",
     "+- sd": "gain_sd_db", "wins": "better_than_nmar",
 }  # fmt: skip
-LICENSE = "Apache-2.0; trained on CC BY images, see attribution"
-ATTRIBUTION = (
-    "TCIA TCGA-OV (CC BY 3.0, by way of xcist/phantoms-voxelized), TCIA Colorectal-Liver-Metastases (CC BY 4.0) and "
-    "TCIA LIDC-IDRI (CC BY 3.0), both by way of oncoray/mirp"
-)
 FAILURES = (
     "Trained on three real patients and eight phantoms only, simulated: other anatomy, above all heads and teeth, was "
     "never seen.",
@@ -120,31 +114,6 @@ MONO: dict[str, Any] = {
     }
 }
 """The second half once more, taught the noise-free image, too."""
-
-
-def split_volumes(data: Path, out: Path) -> tuple[list[Path], list[Path]]:
-    """Cut every volume into its first two thirds, in slabs, and its last third; returns both lists of files.
-
-    Slabs count as patients when implants are drawn: long volumes would be drawn as rarely as short ones otherwise.
-    """
-    from ctrestoration.io.images import read_volume, write_volume
-
-    out.mkdir(parents=True, exist_ok=True)
-    train, test = [], []
-    for name in VOLUMES:
-        volume = read_volume(data / f"{name}.nii.gz").axial()
-        depth = volume.grid.shape[0]
-        last = depth * 2 // 3
-        slabs = max(1, last // 35)
-        edges = [last * number // slabs for number in range(slabs + 1)]
-        spans = [(f"train{number}", edges[number], edges[number + 1]) for number in range(slabs)]
-        for part, first, end in [*spans, ("test", last, depth)]:
-            path = out / f"{name}_{part}.nrrd"
-            if not path.is_file():
-                grid = volume.grid.crop((first, 0, 0), (end, *volume.grid.shape[1:]))
-                write_volume(Volume(volume.array[first:end], grid, name), path, whole_hu=True)
-            (test if part == "test" else train).append(path)
-    return train, test
 
 
 def build(data: Path, out: Path, workers: int) -> None:
@@ -428,13 +397,6 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
             halve(network)
         card = card_text(header, tests(header["name"]), failures)
         save_weights(network, folder / f"{file}.safetensors", header, card)
-
-
-def halve(network: Any) -> None:
-    """Keep convolutions in half precision."""
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.half()
 
 
 def _card_table(found: dict[str, Any], name: str) -> list[str]:

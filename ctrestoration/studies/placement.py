@@ -182,11 +182,11 @@ def score_real(folder: Path, cases: Sequence[RealCase]) -> dict[str, Any]:
             metal = case.metal[z].astype(np.float32)
             batch = {name: torch.from_numpy(part[None, None]) for name, part in (("input", plane), ("metal", metal))}
             made[z] = restore(batch)
-        images = {"output": made, "input": case.image}
-        result[case.name] = {
-            name: {key: scores_without_truth(case.image, image, case.metal)[key] for key in _REAL_SCORES}
-            for name, image in images.items()
+        scored = {
+            name: scores_without_truth(case.image, image, case.metal)
+            for name, image in (("output", made), ("input", case.image))
         }
+        result[case.name] = {name: {key: found[key] for key in _REAL_SCORES} for name, found in scored.items()}
     return result
 
 
