@@ -24,7 +24,8 @@ from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.evaluate.task_scores import rank_correlation  # noqa: E402
 from ctrestoration.studies import running  # noqa: E402
 from ctrestoration.studies import task_adaptive as study  # noqa: E402
-from ctrestoration.studies.task_adaptive_tables import PUBLISHED, claims, markdown, paired, summarize  # noqa: E402
+from ctrestoration.studies.task_adaptive_claims import claims  # noqa: E402
+from ctrestoration.studies.task_adaptive_tables import PUBLISHED, markdown, paired, summarize  # noqa: E402
 from ctrestoration.training.launch import create_run, open_run, train_here  # noqa: E402
 
 MICRO = replace(
@@ -66,6 +67,54 @@ def test_the_papers_own_rows_fulfill_its_claims_and_none_of_the_openings() -> No
     assert found["gap_closed"]["values"]["share"] == pytest.approx(0.72, abs=0.005)
 
 
+def row(dice: dict[int, float], psnr_db: float = 40.0) -> dict[str, Any]:
+    means = {str(seed): value for seed, value in dice.items()}
+    return {
+        "dice": {"mean": float(np.mean(list(dice.values()))), "seeds": means},
+        "heldout_dice": {"mean": 0.5, "seeds": means},
+        "psnr_db": {"mean": psnr_db, "seeds": dict.fromkeys(means, psnr_db)},
+    }
+
+
+def test_a_network_is_compared_with_the_base_of_its_own_output() -> None:
+    table = {
+        "base": row({0: 0.80, 1: 0.82}, 42.0), "residual": row({0: 0.86, 1: 0.86}, 46.0),
+        "adaptive-0.1": row({0: 0.88, 1: 0.86}, 40.0), "residual-0.1": row({0: 0.89, 1: 0.88}, 44.5),
+        "residual-0.001": row({0: 0.88, 1: 0.875}, 45.5), "full-dose": row({0: 0.90, 1: 0.92}),
+    }  # fmt: skip
+    found = claims(table)
+    assert found["gap_closed"]["values"] == pytest.approx(
+        {"share": 0.6, "share, seed 0": 0.8, "share, seed 1": 0.4, "published share": 0.72}
+    )
+    assert not found["both_at_once"]["holds"], "2 dB below"
+    assert found["gap_closed_residual"]["says"].startswith("residual-0.1 closes")
+    assert found["helps_residual"]["holds"]
+    assert found["both_at_once_residual"]["holds"]
+    assert found["both_at_once_residual"]["values"] == {"residual-0.001": pytest.approx(0.8775 / 0.91)}
+    assert not found["heldout_confirms_residual"]["holds"], "equal is no gain"
+
+
+def test_a_network_of_fewer_seeds_takes_no_part_in_a_claim_and_says_so() -> None:
+    table = {
+        "base": row({0: 0.80, 1: 0.82}), "adaptive-0.1": row({0: 0.9}), "adaptive-0.5": row({0: 0.84, 1: 0.83}),
+        "full-dose": row({0: 0.90, 1: 0.92}),
+    }  # fmt: skip
+    assert claims(table)["gap_closed"]["says"].startswith("adaptive-0.5 ")
+    spread = {score: {"sd": 0.1, "seed_sd": None} for score in ("dice", "psnr_db", "heldout_dice")}
+    shown = {name: {score: one[score] | spread[score] for score in spread} for name, one in table.items()}
+    text = markdown("tiny", {"rows": shown, "ranks": {}, "claims": claims(table)}, [])
+    assert "| Task-adaptive, alpha = 0.1 (1 of 2 seeds) |" in text
+    assert "| Task-adaptive, alpha = 0.5 |" in text
+    assert "share: 0.250; share, seed 0: 0.400; share, seed 1: 0.100" in text
+
+
+def test_patients_are_compared_over_the_seeds_that_both_rows_have() -> None:
+    base = {0: {"a": 0.5, "b": 0.6}, 1: {"a": 0.1, "b": 0.2}}
+    table = paired({"base": base, "adaptive-0.1": {0: {"a": 0.6, "b": 0.7}}, "bound-1": {2: {"a": 0.6}}})
+    assert table["adaptive-0.1"]["difference"] == pytest.approx(0.1)
+    assert "difference" not in table["bound-1"]
+
+
 def test_tables_say_mean_and_spread_of_slices_and_seeds() -> None:
     rows: dict[str, Any] = {
         row: {seed: {"psnr_db": [value + seed, value - seed], "dice": [0.5, 0.7]} for seed in (0, 1, 2)}
@@ -104,7 +153,9 @@ def test_variants_differ_in_what_their_names_say() -> None:
     assert (plain.tasks[0].loss, crossed.tasks[0].loss) == ("dice", "dice_ce")
     assert plain.balance.alpha == crossed.balance.alpha == 0.01
     assert plain.output == found["base"].output == "sigmoid"
-    assert found["residual"].output == "residual"
+    assert found["residual"].output == found["residual-0.01"].output == "residual"
+    assert (found["residual"].name, found["residual-0.01"].balance) == ("reconstruct", plain.balance)
+    assert found["residual-0.01-ce"].tasks == crossed.tasks
     assert found["bound-1"].balance == found["bound-1-ce"].balance
     assert found["bound-1"].balance.drop_db == 1.0
     assert [found[f"joint-{c}"].c for c in study.PUBLISHED_SHARES] == [0.1, 0.5, 0.9]

@@ -3,7 +3,8 @@
 For each seed: a segmenter `segment` on full-dose images (frozen in everything else), a second one `heldout` of another
 architecture and seed that no loss ever sees, the base network, joint training, and the task-adaptive networks: at the
 published alphas, over a log axis below them, and under a bound on PSNR; some with cross-entropy beside the Dice loss.
-Where networks end in a sigmoid, as published, one more base network says instead what to add to its input: `residual`.
+Where networks end in a sigmoid, as published, another base network says instead what to add to its input: `residual`;
+`residual-A` are task-adaptive networks of that form.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Scale:
         sweep: alphas beside the published ones.
         with_ce: task-adaptive variants that are run with cross-entropy added to the task loss, too. The Dice loss of a
             slice without lesions is 1 whatever is found there; cross-entropy counts every pixel.
+        residual_sweep: alphas of task-adaptive networks with a residual output, where `output` is "sigmoid".
         shares: of the phantoms for training, validation and test.
         seeds: every training is repeated with so many seeds.
         validate_every: epochs between validations.
@@ -70,6 +72,7 @@ class Scale:
     segment_lr: float
     sweep: tuple[str, ...]
     with_ce: tuple[str, ...] = ()
+    residual_sweep: tuple[str, ...] = ()
     shares: tuple[float, float, float] = (0.58, 0.14, 0.28)
     seeds: int = 3
     validate_every: int = 5
@@ -79,7 +82,7 @@ class Scale:
     def variants(self) -> tuple[str, ...]:
         """Every training of a seed, in the order they are run."""
         shares = [*(f"joint-{c}" for c in PUBLISHED_SHARES), *(f"adaptive-{a}" for a in PUBLISHED_SHARES)]
-        other = ("residual",) if self.output == "sigmoid" else ()
+        other = ("residual", *(f"residual-{a}" for a in self.residual_sweep)) if self.output == "sigmoid" else ()
         sweep = [*(f"adaptive-{a}" for a in self.sweep), "bound-1", *(f"{name}-ce" for name in self.with_ce)]
         return (*SEGMENTERS, "base", *other, *shares, *sweep)
 
@@ -97,7 +100,8 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
             "sigmoid", 12, 16, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"),
-            ("adaptive-0.001", "adaptive-0.01", "bound-1"), (0.75, 0.1, 0.15), validate_every=2, device="auto",
+            ("adaptive-0.001", "adaptive-0.01", "bound-1", "residual-0.01"), ("0.001", "0.01"),
+            (0.75, 0.1, 0.15), validate_every=2, device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, {},
@@ -212,7 +216,9 @@ def _method(scale: Scale, run: Run) -> dict[str, Any]:
     if kind == "base":
         return {"name": "reconstruct", **common, "stages": {"reconstruct": last}}
     if kind == "residual":
-        return {"name": "reconstruct", **common, "output": "residual", "stages": {"reconstruct": last}}
+        common["output"] = "residual"
+        if not number:
+            return {"name": "reconstruct", **common, "stages": {"reconstruct": last}}
     if kind == "joint":
         # Selected as it is trained: the published protocol says nothing, and the frozen segmenter must not decide.
         own = {**task, "training_loss": "dice"}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ctrestoration.evaluate.task_scores import rank_correlation
+from ctrestoration.studies.task_adaptive_claims import claims
 
 Pair = tuple[float, float]
 PUBLISHED: Mapping[str, Mapping[str, Pair]] = MappingProxyType(
@@ -82,74 +83,34 @@ def paired(volumes: Mapping[str, Mapping[int, Mapping[str, float]]], against: st
     Returns:
         JSON types: row -> {"mean", "sd" over the patients, "patients"}, beside `against` with {"difference", "better"
         (patients), "p" (two-sided Wilcoxon signed-rank test over the patients, None where it cannot be made)}. The
-        value of a patient is the mean over the seeds.
+        value of a patient is the mean over the seeds; rows are compared over the seeds that both have.
     """
     from scipy.stats import wilcoxon
 
-    means: dict[str, dict[str, float]] = {}
-    for row, seeds in volumes.items():
-        names = sorted(set.intersection(*(set(one) for one in seeds.values())))
-        means[row] = {name: float(np.mean([one[name] for one in seeds.values()])) for name in names}
     table: dict[str, Any] = {}
-    for row, mine in means.items():
+    base = volumes.get(against, {})
+    for row, seeds in volumes.items():
+        mine = _patient_means(seeds)
         values = list(mine.values())
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
         table[row] = {"mean": float(np.mean(values)), "sd": spread, "patients": len(values)}
-        shared = [name for name in mine if name in means.get(against, {})]
-        if row == against or not shared:
+        both = [seed for seed in seeds if seed in base]
+        if row == against or not both:
             continue
-        differences = np.array([mine[name] - means[against][name] for name in shared])
+        ours, theirs = (_patient_means({seed: one[seed] for seed in both}) for one in (seeds, base))
+        shared = [name for name in ours if name in theirs]
+        if not shared:
+            continue
+        differences = np.array([ours[name] - theirs[name] for name in shared])
         p = float(wilcoxon(differences).pvalue) if len(shared) > 4 and differences.any() else None
         table[row] |= {"difference": float(differences.mean()), "better": int((differences > 0).sum()), "p": p}
     return table
 
 
-def claims(table: Mapping[str, Any]) -> dict[str, Any]:
-    """What the paper says in words, tested on our rows; a claim without its rows is missing.
-
-    Returns:
-        Claim -> {"says": sentence, "holds": bool, "values": figures}.
-    """
-    dice = {name: row["dice"]["mean"] for name, row in table.items() if "dice" in row}
-    # Not the paper's networks: what they are compared with must not be ours.
-    psnr = {name: row["psnr_db"]["mean"] for name, row in table.items() if "psnr_db" in row and name != "residual"}
-    heldout = {name: row["heldout_dice"]["mean"] for name, row in table.items() if "heldout_dice" in row}
-    fixed = sorted(name for name in dice if name.startswith("adaptive-"))
-    found: dict[str, Any] = {}
-
-    def claim(name: str, says: str, holds: bool, values: dict[str, float | None]) -> None:
-        found[name] = {"says": says, "holds": bool(holds), "values": values}
-
-    if {"base", "fbp"} <= set(dice):
-        says = "The base network has the best PSNR of all and a lower Dice than FBP."
-        best = max(psnr, key=lambda name: psnr[name]) == "base"
-        claim("image_quality_misleads", says, best and dice["base"] < dice["fbp"],
-              {"base": dice["base"], "fbp": dice["fbp"]})  # fmt: skip
-    if fixed and "base" in dice:
-        says = "Every task-adaptive network has a higher Dice than the base network."
-        claim("every_alpha_helps", says, all(dice[name] > dice["base"] for name in fixed),
-              {name: dice[name] for name in ("base", *fixed)})  # fmt: skip
-    joint = [name for name in ("joint-0.1", "joint-0.5", "joint-0.9") if name in dice]
-    if len(joint) == 3:
-        says = "Under the frozen segmenter joint training gets worse with C."
-        values = [dice[name] for name in joint]
-        claim("joint_fails_the_frozen_segmenter", says, values == sorted(values, reverse=True),
-              dict(zip(joint, values, strict=True)))  # fmt: skip
-    adaptive = [*fixed, *(name for name in dice if name.startswith("bound-"))]
-    if adaptive and {"base", "full-dose"} <= set(dice):
-        best_name = max(adaptive, key=lambda name: dice[name])
-        gap = dice["full-dose"] - dice["base"]
-        share = (dice[best_name] - dice["base"]) / gap if gap > 0 else None
-        claim("gap_closed", f"{best_name} closes at least half of the Dice gap between base and full dose.",
-              share is not None and share >= 0.5, {"share": share, "published": 0.72})  # fmt: skip
-        near = [name for name in adaptive if psnr[name] >= psnr["base"] - 1 and dice[name] >= 0.95 * dice["full-dose"]]
-        claim("both_at_once", "Some network is within 5 % of the full dose's Dice and within 1 dB of the base network.",
-              bool(near), {name: dice[name] for name in near})  # fmt: skip
-        if {best_name, "base"} <= set(heldout):
-            claim("heldout_confirms", f"The held-out segmenter, too, does better on {best_name} than on base.",
-                  heldout[best_name] > heldout["base"],
-                  {best_name: heldout[best_name], "base": heldout["base"]})  # fmt: skip
-    return found
+def _patient_means(seeds: Mapping[int, Mapping[str, float]]) -> dict[str, float]:
+    """Mean over the seeds, for the patients that all of them have."""
+    names = sorted(set.intersection(*(set(one) for one in seeds.values())))
+    return {name: float(np.mean([one[name] for one in seeds.values()])) for name in names}
 
 
 def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
@@ -160,8 +121,10 @@ def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
     ]
     lines += ["the seeds' means. Published: arXiv 2511.07094, LiTS at 512x512; compare orders, not values.", ""]
     lines += ["| method | PSNR | published | SSIM | published | Dice, frozen g | published |", "|---" * 7 + "|"]
+    most = max((_seed_count(scores) for scores in result["rows"].values()), default=0)
     for row, scores in result["rows"].items():
-        cells = [title(row)]
+        count = _seed_count(scores)
+        cells = [title(row) if count == most else f"{title(row)} ({count} of {most} seeds)"]
         for score, form in zip(SCORES, (".2f", ".3f", ".3f"), strict=True):
             cells += [_ours(scores.get(score), form), _theirs(PUBLISHED.get(row, {}).get(score), form)]
         lines.append("| " + " | ".join(cells) + " |")
@@ -193,8 +156,10 @@ def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
     for score, rank in result["ranks"].items():
         rho = "-" if rank["rho"] is None else f"{rank['rho']:+.2f}"
         lines.append(f"| {score} | {rho} | {len(rank['rows'])} |")
-    lines += ["", "| claim | holds here |", "|---|---|"]
-    lines += [f"| {claim['says']} | {'yes' if claim['holds'] else 'no'} |" for claim in result["claims"].values()]
+    lines += ["", "| claim | holds here | figures |", "|---|---|---|"]
+    for claim in result["claims"].values():
+        figures = [f"{name}: {value:.3f}" for name, value in claim["values"].items() if value is not None]
+        lines.append(f"| {claim['says']} | {'yes' if claim['holds'] else 'no'} | {'; '.join(figures) or '-'} |")
     return "\n".join(lines) + "\n"
 
 
@@ -207,6 +172,8 @@ def title(row: str) -> str:
         return f"Joint, C = {number}"
     if kind == "adaptive":
         return f"Task-adaptive, alpha = {number}"
+    if kind == "residual" and number:
+        return f"Task-adaptive, residual output, alpha = {number}"
     if kind == "bound":
         return f"Task-adaptive, at most {number} dB below base"
     return TITLES.get(row, row)
@@ -227,6 +194,10 @@ def _ranks(table: Mapping[str, Any]) -> dict[str, Any]:
         theirs = {name: row[score][0] for name, row in PUBLISHED.items() if score in row}
         ranks[score] = rank_correlation(ours, theirs)
     return ranks
+
+
+def _seed_count(scores: Mapping[str, Any]) -> int:
+    return len(scores.get("dice", {}).get("seeds", {}))
 
 
 def _ours(found: Mapping[str, Any] | None, form: str) -> str:

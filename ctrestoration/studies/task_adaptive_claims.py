@@ -1,0 +1,135 @@
+"""What the task-adaptive paper says in words, and the openings it left, tested on the rows of a study.
+
+Source: Task-Adaptive Low-Dose CT Reconstruction, arXiv 2511.07094. Networks with another output than the published one
+are compared with the base network of their own output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_JOINT = ("joint-0.1", "joint-0.5", "joint-0.9")
+_NEAR_DICE = 0.95
+"""Of the full dose's Dice."""
+_NEAR_DB = 1.0
+"""Below the base network's PSNR."""
+_PUBLISHED_SHARE = 0.72
+
+
+@dataclass(frozen=True)
+class _Form:
+    """Networks that end alike.
+
+    Attributes:
+        base: row of the one that no task was shown to.
+        adaptive: rows of those with a task loss.
+        key: after the name of a claim.
+        whose: after the words of a claim.
+    """
+
+    base: str
+    adaptive: tuple[str, ...]
+    key: str = ""
+    whose: str = ""
+
+
+def claims(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Test every claim for which there are rows.
+
+    Args:
+        table: rows of `summarize`. Rows with fewer seeds than the base network take no part: another seed's segmenter
+            judges otherwise.
+
+    Returns:
+        Claim -> {"says": sentence, "holds": bool, "values": figures by name, None where one has no meaning}.
+    """
+    seeds = _seeds(table.get("base", {}))
+    rows = {name: row for name, row in table.items() if _seeds(row) >= seeds}
+    adaptive = [name for name in rows if name.startswith(("adaptive-", "bound-")) and "dice" in rows[name]]
+    residual = [name for name in rows if name.startswith("residual-") and "dice" in rows[name]]
+    found = _published(rows)
+    for form in (_Form("base", tuple(adaptive)), _Form("residual", tuple(residual), "_residual", ", residual output")):
+        if form.adaptive and {form.base, "base", "full-dose"} <= set(rows):
+            found |= _openings(rows, form)
+    return found
+
+
+def _seeds(row: Mapping[str, Any]) -> set[str]:
+    return set(row.get("dice", {}).get("seeds", {}))
+
+
+def _mean(rows: Mapping[str, Any], score: str) -> dict[str, float]:
+    return {name: row[score]["mean"] for name, row in rows.items() if score in row}
+
+
+def _claim(says: str, holds: bool, values: Mapping[str, float | None]) -> dict[str, Any]:
+    return {"says": says, "holds": bool(holds), "values": dict(values)}
+
+
+def _published(rows: Mapping[str, Any]) -> dict[str, Any]:
+    dice = _mean(rows, "dice")
+    # Not the paper's networks: what they are compared with must not be ours.
+    psnr = {name: value for name, value in _mean(rows, "psnr_db").items() if not name.startswith("residual")}
+    found: dict[str, Any] = {}
+    if {"base", "fbp"} <= set(dice):
+        best = max(psnr, key=lambda name: psnr[name]) == "base"
+        found["image_quality_misleads"] = _claim(
+            "The base network has the best PSNR of all and a lower Dice than FBP.",
+            best and dice["base"] < dice["fbp"], {"base": dice["base"], "fbp": dice["fbp"]},
+        )  # fmt: skip
+    fixed = sorted(name for name in dice if name.startswith("adaptive-"))
+    if fixed and "base" in dice:
+        found["every_alpha_helps"] = _claim(
+            "Every task-adaptive network has a higher Dice than the base network.",
+            all(dice[name] > dice["base"] for name in fixed), {name: dice[name] for name in ("base", *fixed)},
+        )  # fmt: skip
+    if set(_JOINT) <= set(dice):
+        values = [dice[name] for name in _JOINT]
+        found["joint_fails_the_frozen_segmenter"] = _claim(
+            "Under the frozen segmenter joint training gets worse with C.",
+            values == sorted(values, reverse=True), dict(zip(_JOINT, values, strict=True)),
+        )  # fmt: skip
+    return found
+
+
+def _openings(rows: Mapping[str, Any], form: _Form) -> dict[str, Any]:
+    dice, psnr, heldout = (_mean(rows, score) for score in ("dice", "psnr_db", "heldout_dice"))
+    best = max(form.adaptive, key=lambda name: dice[name])
+    share = _share(dice[best], dice["base"], dice["full-dose"])
+    by_seed = {f"share, seed {seed}": value for seed, value in _shares(rows, best).items()}
+    found = {
+        "gap_closed": _claim(
+            f"{best} closes at least half of the Dice gap between base and full dose.",
+            share is not None and share >= 0.5, {"share": share, **by_seed, "published share": _PUBLISHED_SHARE},
+        )
+    }  # fmt: skip
+    if form.base != "base":
+        found["helps"] = _claim(
+            f"The task loss helps{form.whose}, too: {best} has a higher Dice than {form.base}.",
+            dice[best] > dice[form.base], {name: dice[name] for name in (form.base, best)},
+        )  # fmt: skip
+    least = _NEAR_DICE * dice["full-dose"]
+    near = [name for name in form.adaptive if psnr[name] >= psnr[form.base] - _NEAR_DB and dice[name] >= least]
+    found["both_at_once"] = _claim(
+        f"Some network{form.whose}, is within 5 % of the full dose's Dice and within 1 dB of {form.base}.",
+        bool(near), {name: dice[name] / dice["full-dose"] for name in near},
+    )  # fmt: skip
+    if {best, form.base} <= set(heldout):
+        found["heldout_confirms"] = _claim(
+            f"The held-out segmenter, too, does better on {best} than on {form.base}.",
+            heldout[best] > heldout[form.base], {name: heldout[name] for name in (form.base, best)},
+        )  # fmt: skip
+    return {f"{name}{form.key}": claim for name, claim in found.items()}
+
+
+def _share(value: float, low: float, high: float) -> float | None:
+    """Of the way from `low` to `high`; None where there is none."""
+    return (value - low) / (high - low) if high > low else None
+
+
+def _shares(rows: Mapping[str, Any], name: str) -> dict[str, float | None]:
+    """Of the gap, by seed."""
+    mine, low, high = (rows[row]["dice"].get("seeds", {}) for row in (name, "base", "full-dose"))
+    return {seed: _share(mine[seed], low[seed], high[seed]) for seed in sorted(set(mine) & set(low) & set(high))}
