@@ -16,6 +16,7 @@ from types import ModuleType
 import pytest
 
 from ctrestoration.cli import main as main_module
+from ctrestoration.cli import terminal
 from ctrestoration.cli.main import _command_modules, build_parser, main
 from ctrestoration.cli.terminal import print_json, terminal_control
 from ctrestoration.errors import Cancelled, CTRestorationWarning, InputError, MissingDependencyError
@@ -194,6 +195,20 @@ def test_progress_on_a_terminal_is_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue().endswith("\n")
     assert "[100 %] Reading" in stream.getvalue()
+
+
+def test_the_time_left_does_not_count_what_was_done_before(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = iter([100.0, 100.5, 101.0, 111.0, 161.0, 171.0])
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: next(now))
+    control = terminal_control()
+    for fraction, message in ((0.0, "Reading"), (0.5, "Going on"), (0.51, "First"), (0.6, "Second"), (1.0, "Last")):
+        control.report(fraction, message)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[2] == "[ 51 %] First", "too early to say"
+    assert lines[3] == "[ 60 %] Second, about 4 min left", "10 % in a minute"
+    assert lines[4] == "[100 %] Last"
 
 
 def test_an_error_does_not_run_into_the_progress_line(fake, monkeypatch: pytest.MonkeyPatch) -> None:

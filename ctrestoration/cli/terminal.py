@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from ctrestoration.control import Control
 
 _LINE = {"open": False}
+_KNOWN_SECONDS = 2.0
+"""What is reported within these after the start was done before: it says nothing about speed."""
 
 
 class Front(Protocol):
@@ -72,15 +74,19 @@ def terminal_control() -> Control:
     start = time.monotonic()
     live = sys.stderr.isatty()
     shown_message, shown_at = "", 0.0
+    known, known_at = 0.0, start
 
     def show(fraction: float, message: str) -> None:
-        nonlocal shown_message, shown_at
+        nonlocal shown_message, shown_at, known, known_at
         now = time.monotonic()
+        if now - start < _KNOWN_SECONDS:
+            known, known_at = fraction, now
         if message == shown_message and now - shown_at < (0.2 if live else 20.0) and (fraction < 1 or not live):
             return
         shown_message, shown_at = message, now
-        elapsed = now - start
-        left = f", about {_span(elapsed / fraction - elapsed)} left" if 0.02 < fraction < 1 and elapsed > 2 else ""
+        done = fraction - known
+        seconds = (1.0 - fraction) * (now - known_at) / done if done > 0.02 else None
+        left = "" if seconds is None or fraction >= 1 else f", about {_span(seconds)} left"
         line = f"[{100 * fraction:3.0f} %] {message}{left}"
         sys.stderr.write(f"\r{line:<90}" if live else f"{line}\n")
         _LINE["open"] = live and fraction < 1

@@ -164,7 +164,8 @@ def train_all(runs: Mapping[Path, RunConfig], workers: int, control: Control) ->
                     create_run(runs[folder], folder)
                 running[folder] = _start(folder, workers)
             shown = ", ".join(folder.name for folder in running or waiting)
-            control.report(finished / len(runs), f"Training {len(runs)} runs, now {shown}")
+            parts = finished + sum(_share_done(folder) for folder in running)
+            control.report(parts / len(runs), f"Training {len(runs)} runs, now {shown}")
             time.sleep(_POLL_SECONDS)
             for folder, process in list(running.items()):
                 if process.poll() is None:
@@ -182,6 +183,13 @@ def train_all(runs: Mapping[Path, RunConfig], workers: int, control: Control) ->
         _stop(running)
         raise
     return failed
+
+
+def _share_done(folder: Path) -> float:
+    """Of a run that is being trained, 0..1."""
+    status = RunDirectory(folder).read_status() or {}
+    step, total = status.get("step"), status.get("total")
+    return min(step / total, 1.0) if step and total else 0.0
 
 
 def _start(folder: Path, workers: int) -> subprocess.Popen[bytes]:
