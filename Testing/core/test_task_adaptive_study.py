@@ -25,7 +25,7 @@ from ctrestoration.evaluate.task_scores import rank_correlation  # noqa: E402
 from ctrestoration.studies import running  # noqa: E402
 from ctrestoration.studies import task_adaptive as study  # noqa: E402
 from ctrestoration.studies.task_adaptive_claims import claims  # noqa: E402
-from ctrestoration.studies.task_adaptive_tables import PUBLISHED, markdown, paired, summarize  # noqa: E402
+from ctrestoration.studies.task_adaptive_tables import PUBLISHED, markdown, paired, summarize, title  # noqa: E402
 from ctrestoration.training.launch import create_run, open_run, train_here  # noqa: E402
 
 MICRO = replace(
@@ -153,9 +153,14 @@ def test_variants_differ_in_what_their_names_say() -> None:
     assert (plain.tasks[0].loss, crossed.tasks[0].loss) == ("dice", "dice_ce")
     assert plain.balance.alpha == crossed.balance.alpha == 0.01
     assert plain.output == found["base"].output == "sigmoid"
-    assert found["residual"].output == found["residual-0.01"].output == "residual"
-    assert (found["residual"].name, found["residual-0.01"].balance) == ("reconstruct", plain.balance)
-    assert found["residual-0.01-ce"].tasks == crossed.tasks
+    assert found["residual"].output == found["residual-0.001"].output == "residual"
+    assert (found["residual"].name, found["residual-0.001"].balance.alpha) == ("reconstruct", 0.001)
+    assert found["residual-bound-1"].balance.base_weights == Path("../residual_0/weights/g.safetensors")
+    assert [run.variant for run in study.plan(scale, ("residual-bound-1",), 1)] == [
+        "segment", "heldout", "residual", "residual-bound-1",
+    ]  # fmt: skip
+    assert title("residual-bound-1") == "Task-adaptive, residual output, at most 1 dB below base"
+    assert title("residual-0.001") == "Task-adaptive, residual output, alpha = 0.001"
     assert found["bound-1"].balance == found["bound-1-ce"].balance
     assert found["bound-1"].balance.drop_db == 1.0
     assert [found[f"joint-{c}"].c for c in study.PUBLISHED_SHARES] == [0.1, 0.5, 0.9]

@@ -4,7 +4,7 @@ For each seed: a segmenter `segment` on full-dose images (frozen in everything e
 architecture and seed that no loss ever sees, the base network, joint training, and the task-adaptive networks: at the
 published alphas, over a log axis below them, and under a bound on PSNR; some with cross-entropy beside the Dice loss.
 Where networks end in a sigmoid, as published, another base network says instead what to add to its input: `residual`;
-`residual-A` are task-adaptive networks of that form.
+`residual-A` and `residual-bound-DB` are task-adaptive networks of that form.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
 
 SEGMENTERS = ("segment", "heldout")
+_BASES = ("base", "residual")
 PUBLISHED_SHARES = ("0.1", "0.5", "0.9")
 
 
@@ -50,7 +51,7 @@ class Scale:
         sweep: alphas beside the published ones.
         with_ce: task-adaptive variants that are run with cross-entropy added to the task loss, too. The Dice loss of a
             slice without lesions is 1 whatever is found there; cross-entropy counts every pixel.
-        residual_sweep: alphas of task-adaptive networks with a residual output, where `output` is "sigmoid".
+        residual_sweep: alphas and "bound-DB" of networks with a residual output, where `output` is another.
         shares: of the phantoms for training, validation and test.
         seeds: every training is repeated with so many seeds.
         validate_every: epochs between validations.
@@ -82,7 +83,7 @@ class Scale:
     def variants(self) -> tuple[str, ...]:
         """Every training of a seed, in the order they are run."""
         shares = [*(f"joint-{c}" for c in PUBLISHED_SHARES), *(f"adaptive-{a}" for a in PUBLISHED_SHARES)]
-        other = ("residual", *(f"residual-{a}" for a in self.residual_sweep)) if self.output == "sigmoid" else ()
+        other = ("residual", *(f"residual-{a}" for a in self.residual_sweep)) if self.residual_sweep else ()
         sweep = [*(f"adaptive-{a}" for a in self.sweep), "bound-1", *(f"{name}-ce" for name in self.with_ce)]
         return (*SEGMENTERS, "base", *other, *shares, *sweep)
 
@@ -100,14 +101,15 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
             {"name": "unet", "widths": [16, 32, 64, 64]},
             {"name": "unet", "widths": [16, 32, 64], "norm": "instance"},
             "sigmoid", 12, 16, 4, 3e-3, 1e-3, ("0.001", "0.003", "0.01"),
-            ("adaptive-0.001", "adaptive-0.01", "bound-1", "residual-0.01"), ("0.001", "0.01"),
+            ("adaptive-0.001", "adaptive-0.01", "bound-1"), ("0.0001", "0.001", "0.01", "bound-1"),
             (0.75, 0.1, 0.15), validate_every=2, device="auto",
         ),
         "paper": Scale(
             512, 0.75, 131, 100, {},
             {"name": "unet", "widths": [64, 128, 256, 512, 1024]},
             {"name": "monai", "kind": "SegResNet", "arguments": {"init_filters": 16}},
-            "sigmoid", 100, 100, 8, 2e-4, 2e-4, ("0.0001", "0.001", "0.01"), validate_every=1, device="auto",
+            "sigmoid", 100, 100, 8, 2e-4, 2e-4, ("0.0001", "0.001", "0.01"), (), ("0.0001", "bound-1"),
+            validate_every=1, device="auto",
         ),
     }
 )  # fmt: skip
@@ -138,13 +140,13 @@ def plan(scale: Scale, variants: Sequence[str] = (), seeds: int | None = None) -
     count = seed_count(seeds, scale.seeds)
     wanted = set(variants or scale.variants)
     # Every row is scored by both segmenters; a bound is measured from the base network.
-    wanted |= {*SEGMENTERS} | ({"base"} if any(name.startswith("bound") for name in wanted) else set())
+    wanted |= {*SEGMENTERS} | {_base(name) for name in wanted if "bound" in name}
     return [Run(variant, seed) for seed in range(count) for variant in scale.variants if variant in wanted]
 
 
 def phases(runs: Sequence[Run]) -> list[list[Run]]:
     """The trainings in an order in which each finds the weights that it starts from; within a phase, any order."""
-    first = [run for run in runs if run.variant in (*SEGMENTERS, "base")]
+    first = [run for run in runs if run.variant in (*SEGMENTERS, *_BASES)]
     return [some for some in (first, [run for run in runs if run not in first]) if some]
 
 
@@ -201,10 +203,11 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
 
 
 def _method(scale: Scale, run: Run) -> dict[str, Any]:
-    kind, number, *more = (*run.variant.split("-"), "")
+    form = _base(run.variant)
+    kind, number, *more = (*run.variant.removeprefix("residual-").split("-"), "")
     task = {"network": dict(scale.network)}
     frozen: dict[str, Any] = {**task, "weights": f"../segment_{run.seed}/weights/t.safetensors"}
-    common = {"network": dict(scale.network), "output": scale.output}
+    common = {"network": dict(scale.network), "output": "residual" if form == "residual" else scale.output}
     last = {"epochs": scale.epochs}
     if kind in SEGMENTERS:
         network = scale.network if kind == "segment" else scale.heldout
@@ -213,21 +216,23 @@ def _method(scale: Scale, run: Run) -> dict[str, Any]:
             "task": {"network": dict(network)},
             "stages": {"segment": {"epochs": scale.segment_epochs}},
         }
-    if kind == "base":
+    if kind in _BASES:
         return {"name": "reconstruct", **common, "stages": {"reconstruct": last}}
-    if kind == "residual":
-        common["output"] = "residual"
-        if not number:
-            return {"name": "reconstruct", **common, "stages": {"reconstruct": last}}
     if kind == "joint":
         # Selected as it is trained: the published protocol says nothing, and the frozen segmenter must not decide.
         own = {**task, "training_loss": "dice"}
         return {"name": "joint", **common, "c": float(number), "tasks": [own], "stages": {"joint": last}}
     if "ce" in more:
         frozen["loss"] = "dice_ce"
-    balance: dict[str, Any] = {"name": "fixed", "alpha": float(number)}
     if kind == "bound":
-        base = f"../base_{run.seed}/weights/g.safetensors"
-        balance = {"name": "constraint", "drop_db": float(number), "base_weights": base}
+        base = f"../{form}_{run.seed}/weights/g.safetensors"
+        balance: dict[str, Any] = {"name": "constraint", "drop_db": float(number), "base_weights": base}
         common["initial_weights"] = base
+    else:  # "adaptive", or an alpha after "residual-"
+        balance = {"name": "fixed", "alpha": float(number or kind)}
     return {"name": "task_adaptive", **common, "tasks": [frozen], "balance": balance, "stages": {"reconstruct": last}}
+
+
+def _base(variant: str) -> str:
+    """The base network whose output a variant has."""
+    return "residual" if variant.startswith("residual") else "base"

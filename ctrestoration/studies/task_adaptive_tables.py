@@ -173,7 +173,8 @@ def title(row: str) -> str:
     if kind == "adaptive":
         return f"Task-adaptive, alpha = {number}"
     if kind == "residual" and number:
-        return f"Task-adaptive, residual output, alpha = {number}"
+        known = title(number if number.startswith("bound") else f"adaptive-{number}")
+        return known.replace("Task-adaptive,", "Task-adaptive, residual output,")
     if kind == "bound":
         return f"Task-adaptive, at most {number} dB below base"
     return TITLES.get(row, row)
