@@ -29,7 +29,7 @@ from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
 from ctrestoration.training.cases import Scan
 from ctrestoration.training.sources import Sample, scans
-from ctrestoration.volume import AIR_HU, Grid, Volume
+from ctrestoration.volume import AIR_HU
 
 TRAIN_PHANTOMS, VALIDATION_PHANTOMS, TEST_PHANTOMS = (0, 8), (100, 2), (200, 6)
 """First seed and number."""
@@ -227,28 +227,15 @@ def _truth(out: Path, name: str, index: int, sample: Sample) -> Sample:
 
 def _guided(sample: Sample, prior: NDArray[np.float32], settings: scans.Config) -> NDArray[np.float32]:
     """The image of the sinogram completed with a prior: as `correct.guided`, from a stored scan."""
-    from ctrestoration.acquisition import Acquisition
-    from ctrestoration.correct.completion import SliceData, completed_change
+    from ctrestoration.correct.completion import SliceData, completed_change, projector_of
     from ctrestoration.correct.guided import completed_with
-    from ctrestoration.physics.presets import scanner_preset
-    from ctrestoration.physics.projector import Projector
-    from ctrestoration.simulate.from_image import MU_WATER
+    from ctrestoration.training.scan_store import acquisition_of
 
-    image = sample["input"][0]
-    trace = sample["kept"] < 0.5
-    if not trace.any():
-        return image
-    scanner = scanner_preset(settings.preset)
-    grid = scanner.image_grid(image.shape, (settings.pixel_mm, settings.pixel_mm))
-    geometry = scanner.geometry(grid)
-    volume = Volume(image[None], Grid.from_parts((1, *image.shape), (settings.pixel_mm, settings.pixel_mm, 1.0)))
-    metal = sample["metal"] >= 0.5
-    scan = Acquisition(volume, sample["sinogram"], trace, metal, geometry, grid, MU_WATER, scanner.fbp_mode)
-    data = SliceData(scan, 0, Projector(geometry, grid))
-    if not settings.projected:
-        # Stored images end at -1024 HU: the artifacts in air that a completion takes away are in the data alone.
-        image = data.reconstruct(data.sinogram) * np.float32(1000.0 / MU_WATER) - np.float32(1000.0)
-    return np.maximum(image + completed_change(data, completed_with(data, prior)), np.float32(AIR_HU))
+    scan = acquisition_of(sample, settings)
+    if not scan.trace.any():
+        return sample["input"][0]
+    data = SliceData(scan, 0, projector_of(scan))
+    return np.maximum(scan.image.array[0] + completed_change(data, completed_with(data, prior)), np.float32(AIR_HU))
 
 
 def test(data: Path, out: Path, names: list[str], count: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ from ctrestoration.volume import Grid, Volume
 
 if TYPE_CHECKING:
     from ctrestoration.models.methods import WeightsMethod
-    from ctrestoration.training.sources import Sample, scans
+    from ctrestoration.training.sources import scans
 
 OUTER_FOLDS = 10
 """Groups of patients that the coverage is measured on, each with a calibration on the others."""
@@ -268,40 +268,12 @@ class _Scan:
         return bool((sample["metal"] >= 0.5).any()) and not np.array_equal(sample["input"], sample["target"])
 
     def __call__(self) -> Case:
-        from ctrestoration.training.scan_store import read_scan
+        from ctrestoration.training.scan_store import acquisition_of, read_scan
 
         sample = read_scan(self.folder, self.index)
         if not {"sinogram", "kept"} <= set(sample):
             raise InputError(f"{self.folder} holds images alone: give the scans that they were made from.")
         return Case(self.patient, acquisition_of(sample, self.settings), sample["target"][0], self.settings.preset)
-
-
-def acquisition_of(sample: Sample, settings: scans.Config) -> Acquisition:
-    """The acquisition of a stored scan."""
-    from ctrestoration.correct.completion import SliceData
-    from ctrestoration.physics.presets import scanner_preset
-    from ctrestoration.physics.projector import Projector
-    from ctrestoration.simulate.from_image import MU_WATER
-
-    image = sample["input"][0]
-    scanner = scanner_preset(settings.preset)
-    pixel = (settings.pixel_mm, settings.pixel_mm)
-    grid = scanner.image_grid(image.shape, pixel)
-    volume = Volume(image[None], Grid.from_parts((1, *image.shape), (*pixel, 1.0)))
-    provenance = {
-        "source": "projected from the image" if settings.projected else "simulated",
-        "preset": settings.preset,
-    }
-    made = Acquisition(
-        volume, sample["sinogram"], sample["kept"] < 0.5, sample["metal"] >= 0.5, scanner.geometry(grid), grid,
-        MU_WATER, scanner.fbp_mode, "ram-lak" if settings.projected else scanner.fbp_window, provenance,
-    )  # fmt: skip
-    if settings.projected:
-        return made
-    # Stored images end at -1024 HU: the artifacts in air that a completion takes away are in the data alone.
-    data = SliceData(made, 0, Projector(made.geometry, grid))
-    whole = data.reconstruct(data.sinogram) * np.float32(1000.0 / MU_WATER) - np.float32(1000.0)
-    return replace(made, image=volume.replaced(whole[None]))
 
 
 def _pairs(folder: Path, manifest: dict[str, Any], method: WeightsMethod) -> list[Any]:

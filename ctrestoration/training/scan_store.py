@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from ctrestoration.jobs.durable import replace_file, replace_json, sha256_of, sw
 from ctrestoration.training.keys import Key
 from ctrestoration.training.processes import in_processes
 from ctrestoration.training.sources import DamagedSampleError, Sample, scans
+
+if TYPE_CHECKING:
+    from ctrestoration.acquisition import Acquisition
 
 MANIFEST = "manifest.json"
 MakeImages = Callable[[int, Sample], Sample]
@@ -92,6 +96,41 @@ def read_scan(folder: Path, index: int, names: Collection[str] = ()) -> Sample:
             return {name: arrays[name] for name in names or arrays.files}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise DamagedSampleError(f"{path} (sample {index}) cannot be read, the file is damaged: {error}.") from error
+
+
+def acquisition_of(sample: Sample, settings: scans.Config) -> Acquisition:
+    """The acquisition of a stored scan.
+
+    Args:
+        sample: with its sinogram.
+        settings: what it was simulated with.
+    """
+    from ctrestoration.acquisition import Acquisition
+    from ctrestoration.correct.completion import SliceData
+    from ctrestoration.physics.presets import scanner_preset
+    from ctrestoration.physics.projector import Projector
+    from ctrestoration.simulate.from_image import MU_WATER
+    from ctrestoration.volume import Grid, Volume
+
+    image = sample["input"][0]
+    scanner = scanner_preset(settings.preset)
+    pixel = (settings.pixel_mm, settings.pixel_mm)
+    grid = scanner.image_grid(image.shape, pixel)
+    volume = Volume(image[None], Grid.from_parts((1, *image.shape), (*pixel, 1.0)))
+    provenance = {
+        "source": "projected from the image" if settings.projected else "simulated",
+        "preset": settings.preset,
+    }
+    made = Acquisition(
+        volume, sample["sinogram"], sample["kept"] < 0.5, sample["metal"] >= 0.5, scanner.geometry(grid), grid,
+        MU_WATER, scanner.fbp_mode, "ram-lak" if settings.projected else scanner.fbp_window, provenance,
+    )  # fmt: skip
+    if settings.projected:
+        return made
+    # Stored images end at -1024 HU: the artifacts in air that a completion takes away are in the data alone.
+    data = SliceData(made, 0, Projector(made.geometry, grid))
+    whole = data.reconstruct(data.sinogram) * np.float32(1000.0 / MU_WATER) - np.float32(1000.0)
+    return replace(made, image=volume.replaced(whole[None]))
 
 
 def write_scan(folder: Path, index: int, sample: Sample) -> None:
