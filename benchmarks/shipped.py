@@ -1,10 +1,17 @@
-"""What the scripts that make the shipped weights share: the volumes and their split, the license, half precision."""
+"""What the scripts that make the shipped weights share: the volumes and their split, license, half precision, steps."""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ctrestoration.control import Control
+from ctrestoration.errors import CTRestorationError, InputError
 from ctrestoration.volume import Volume
 
 VOLUMES = ("tcga_ov_abdomen", "crlm_1004_abd", "lidc_0314_chest_crop")
@@ -20,12 +27,17 @@ def split_volumes(data: Path, out: Path) -> tuple[list[Path], list[Path]]:
     """Cut every volume into its first two thirds, in slabs, and its last third; returns both lists of files.
 
     Slabs count as patients when implants are drawn: long volumes would be drawn as rarely as short ones otherwise.
+
+    Raises:
+        InputError: a volume is missing.
     """
     from ctrestoration.io.images import read_volume, write_volume
 
     out.mkdir(parents=True, exist_ok=True)
     train, test = [], []
     for name in VOLUMES:
+        if not (data / f"{name}.nii.gz").is_file():
+            raise InputError(f"{data} has no {name}.nii.gz: name the folder of the CC BY volumes.")
         volume = read_volume(data / f"{name}.nii.gz").axial()
         depth = volume.grid.shape[0]
         last = depth * 2 // 3
@@ -46,3 +58,65 @@ def halve(network: Any) -> None:
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.half()
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of such a script: how its weights are made, tested and shipped.
+
+    Attributes:
+        build: simulates into a folder, from that of the volumes, with so many processes.
+        train: trains there, with so many processes.
+        test: of methods by name or path on so many slices of each kind; the result has JSON types.
+        table: that result for people.
+        ship: writes the weights and cards of the package.
+    """
+
+    build: Callable[[Path, Path, int, Control], None]
+    train: Callable[[Path, int, Control], None]
+    test: Callable[[Path, Path, list[str], int, Control], dict[str, Any]]
+    table: Callable[[dict[str, Any]], str]
+    ship: Callable[[Path], None]
+
+    def run(self, script: str, about: str, methods: str, count: int, workers: int) -> int:
+        """Run the one that the command line names; gives back the exit code.
+
+        Args:
+            script: name of the script.
+            about: its first sentence.
+            methods: tested by default, separated by commas.
+            count: slices of each kind, by default.
+            workers: processes, by default.
+        """
+        from ctrestoration.cli.terminal import terminal_control
+
+        parser = argparse.ArgumentParser(description=about)
+        parser.add_argument("step", choices=("data", "train", "test", "ship"))
+        parser.add_argument("data", type=Path, nargs="?", help="folder of the volumes, for the steps data and test")
+        parser.add_argument("--out", type=Path, required=True)
+        parser.add_argument("--workers", type=int, default=workers)
+        parser.add_argument("--methods", default=methods, help="comma-separated, weights files by path")
+        parser.add_argument("--count", type=int, default=count, help="slices of each kind")
+        parser.add_argument("--json", action="store_true")
+        arguments = parser.parse_args()
+        if arguments.step in ("data", "test") and arguments.data is None:
+            parser.error(f"the step {arguments.step} needs the folder of the volumes")
+        try:
+            self._run(arguments, terminal_control())
+        except CTRestorationError as error:
+            print(f"{script}: {error}", file=sys.stderr)
+            return error.exit_code
+        return 0
+
+    def _run(self, arguments: argparse.Namespace, control: Control) -> None:
+        out: Path = arguments.out
+        if arguments.step == "data":
+            self.build(arguments.data, out, arguments.workers, control)
+        elif arguments.step == "train":
+            self.train(out, arguments.workers, control)
+        elif arguments.step == "ship":
+            self.ship(out)
+        else:
+            result = self.test(arguments.data, out, arguments.methods.split(","), arguments.count, control)
+            (out / "test.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
+            print(json.dumps(result, indent=2) if arguments.json else self.table(result))

@@ -13,14 +13,13 @@ task-adaptive study: shipped_lowdose.py.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shipped import ATTRIBUTION, LICENSE, halve, split_volumes
+from shipped import ATTRIBUTION, LICENSE, Steps, halve, split_volumes
 
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
@@ -71,8 +70,9 @@ def build(data: Path, out: Path, workers: int, control: Control) -> None:
         build_dataset(out / name, settings, workers, control)
 
 
-def train(out: Path, control: Control) -> None:
-    """Train; goes on where it stopped."""
+def train(out: Path, workers: int, control: Control) -> None:
+    """Train in one process; goes on where it stopped."""
+    del workers
     from ctrestoration.studies.running import train_all
     from ctrestoration.training.runfile import RunConfig
 
@@ -203,36 +203,6 @@ def _table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Run one of the steps."""
-    from ctrestoration.cli.terminal import terminal_control
-
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("data", "train", "test", "ship"))
-    parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--methods", default="fbp-hann,nlm,tv", help="comma-separated, weights files by path")
-    parser.add_argument("--count", type=int, default=4, help="slices of each patient")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    control = terminal_control()
-    try:
-        if arguments.step == "data":
-            build(arguments.data, arguments.out, arguments.workers, control)
-        elif arguments.step == "train":
-            train(arguments.out, control)
-        elif arguments.step == "ship":
-            ship(arguments.out)
-        else:
-            result = test(arguments.data, arguments.out, arguments.methods.split(","), arguments.count, control)
-            (arguments.out / "test.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-            print(json.dumps(result, indent=2) if arguments.json else _table(result))
-    except CTRestorationError as error:
-        print(f"shipped_lowdose_unet: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    STEPS = Steps(build, train, test, _table, ship)
+    sys.exit(STEPS.run("shipped_lowdose_unet", __doc__.splitlines()[0], "fbp-hann,nlm,tv", count=4, workers=1))

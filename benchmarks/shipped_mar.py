@@ -12,7 +12,6 @@ are told apart by their seeds.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shipped import ATTRIBUTION, LICENSE, PIXEL_MM, SIZE, halve, split_volumes
+from shipped import ATTRIBUTION, LICENSE, PIXEL_MM, SIZE, Steps, halve, split_volumes
 
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import Control
@@ -116,9 +115,8 @@ MONO: dict[str, Any] = {
 """The second half once more, taught the noise-free image, too."""
 
 
-def build(data: Path, out: Path, workers: int) -> None:
+def build(data: Path, out: Path, workers: int, control: Control) -> None:
     """Simulate every store."""
-    from ctrestoration.cli.terminal import terminal_control
     from ctrestoration.training.scan_store import build_scans
 
     train, _ = split_volumes(data, out / "volumes")
@@ -129,14 +127,11 @@ def build(data: Path, out: Path, workers: int) -> None:
             name="scans", first_seed=first, phantoms=phantoms, volumes=() if validation else tuple(train), size=SIZE,
             pixel_mm=PIXEL_MM, corrected=("nmar",), **settings,
         )  # fmt: skip
-        build_scans(out / name, config, 0, "validation" if validation else "main", terminal_control(), workers)
+        build_scans(out / name, config, 0, "validation" if validation else "main", control, workers)
 
 
-def train(out: Path, workers: int) -> None:
+def train(out: Path, workers: int, control: Control) -> None:
     """Train the U-Nets, derive the guided images with one, train the second half; goes on where it stopped."""
-    from ctrestoration.cli.terminal import terminal_control
-
-    control = terminal_control()
     stores = ("train-benchmark", "train-clinical")
     _train(out / "unet", UNET, stores, control)
     _train(out / "uncertain", UNCERTAIN, stores, control)
@@ -238,13 +233,13 @@ def _guided(sample: Sample, prior: NDArray[np.float32], settings: scans.Config) 
     return np.maximum(scan.image.array[0] + completed_change(data, completed_with(data, prior)), np.float32(AIR_HU))
 
 
-def test(data: Path, out: Path, names: list[str], count: int) -> dict[str, Any]:
+def test(data: Path, out: Path, names: list[str], count: int, control: Control) -> dict[str, Any]:
     """Every method on scans of patients that were never trained on, by scanner and kind of patient."""
-    from ctrestoration.cli.terminal import terminal_control
     from ctrestoration.registry import get
     from ctrestoration.training.keys import Key
 
-    methods = {(found := get("mar", name)).name: found for name in names}
+    # Gains are over NMAR.
+    methods = {(found := get("mar", name)).name: found for name in dict.fromkeys(["nmar", *names])}
     _, volumes = split_volumes(data, out / "volumes")
     first, phantoms = TEST_PHANTOMS
     results: dict[str, Any] = {}
@@ -255,12 +250,12 @@ def test(data: Path, out: Path, names: list[str], count: int) -> dict[str, Any]:
                 projected=projected, **patients,
             ).create()  # fmt: skip
             rows: dict[str, list[dict[str, float | None]]] = {name: [] for name in ("input", *methods)}
-            for index in terminal_control().track(range(count), f"Testing on {kind}, {preset}"):
+            for index in control.track(range(count), f"Testing on {kind}, {preset}"):
                 scan = source.scan(Key(1, "validation", 0, index))
                 for name, method in (("input", None), *methods.items()):
                     rows[name].append(_scores(scan, method))
             results[f"{kind}, {preset}"] = {name: _summary(some, rows["nmar"]) for name, some in rows.items()}
-    return {"scans_each": count, "seed": 1, "results": results}
+    return _beside(out / "test.json", {"scans_each": count, "seed": 1, "results": results})
 
 
 def _beside(path: Path, result: dict[str, Any]) -> dict[str, Any]:
@@ -414,39 +409,12 @@ def _table(result: dict[str, Any]) -> str:
     for group, methods in result["results"].items():
         lines += [f"{group}, {result['scans_each']} scans", f"{'method':<28}" + "".join(f"{c:>12}" for c in COLUMNS)]
         for name, found in methods.items():
-            values = "".join(f"{found[key]:>12.2f}" for key in COLUMNS.values())
+            cells = [found[key] for key in COLUMNS.values()]
+            values = "".join(f"{'-':>12}" if cell is None else f"{cell:>12.2f}" for cell in cells)
             lines.append(f"{Path(name).stem:<28}{values}")
     return "\n".join(lines)
 
 
-def main() -> int:
-    """Run one of the steps."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("step", choices=("data", "train", "test", "ship"))
-    parser.add_argument("data", type=Path, nargs="?")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--methods", default="li,nmar,bhc", help="comma-separated, weights files by path")
-    parser.add_argument("--count", type=int, default=12, help="scans of each scanner and kind of patient")
-    parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    try:
-        if arguments.step == "data":
-            build(arguments.data, arguments.out, arguments.workers)
-        elif arguments.step == "train":
-            train(arguments.out, arguments.workers)
-        elif arguments.step == "ship":
-            ship(arguments.out)
-        else:
-            result = test(arguments.data, arguments.out, arguments.methods.split(","), arguments.count)
-            result = _beside(arguments.out / "test.json", result)
-            (arguments.out / "test.json").write_text(json.dumps(result, indent=2), encoding="utf-8")
-            print(json.dumps(result, indent=2) if arguments.json else _table(result))
-    except CTRestorationError as error:
-        print(f"shipped_mar: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    STEPS = Steps(build, train, test, _table, ship)
+    sys.exit(STEPS.run("shipped_mar", __doc__.splitlines()[0], "li,nmar,bhc", count=12, workers=2))
