@@ -84,7 +84,12 @@ def test_repeatable_and_true_scale_by_default(disk) -> None:
     [
         ({"photons": 0}, "Photons per bin"),
         ({"views": 333}, "must divide 1000"),
+        ({"views": 50.0}, r"number of views \(views\) must be a whole number, not 50\.0"),
+        ({"views": "50"}, "whole number, not '50'"),
         ({"bins": 4}, "must lie in 8..8192, not 4"),
+        ({"bins": True}, "whole number, not True"),
+        ({"fine_pixels": -3}, "16..4096 pixels a row, not -3"),
+        ({"extent_mm": -260.0}, "1..10000 mm, not -260"),
         ({"preset": "lodo"}, "known ones are lodopab, true-scale"),
         ({"dose": 1}, "Unknown low-dose setting 'dose'"),
     ],

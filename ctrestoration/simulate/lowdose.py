@@ -66,6 +66,11 @@ class LowDoseSettings:
     extent_mm: float | None = None
 
     def __post_init__(self) -> None:
+        for name, what in (("views", "number of views"), ("bins", "number of bins"), ("fine_pixels", "fine grid")):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+                raise InputError(f"The {what} ({name}) must be a whole number, not {value!r}.")
+            object.__setattr__(self, name, int(value))  # numpy's integers are no JSON
         if not 1 <= self.photons <= 1e12:
             raise InputError(f"Photons per bin must lie in 1..1e12, not {self.photons:g}.")
         if self.views < 1 or FULL_VIEWS % self.views:
@@ -73,6 +78,10 @@ class LowDoseSettings:
             raise InputError(f"The number of views must divide {FULL_VIEWS} (such as {kept}), not {self.views}.")
         if not 8 <= self.bins <= 8192:
             raise InputError(f"Detector bins must lie in 8..8192, not {self.bins}.")
+        if not 16 <= self.fine_pixels <= 4096:
+            raise InputError(f"The fine grid (fine_pixels) must have 16..4096 pixels a row, not {self.fine_pixels}.")
+        if self.extent_mm is not None and not 1 <= self.extent_mm <= 10000:
+            raise InputError(f"The nominal width (extent_mm) must lie in 1..10000 mm, not {self.extent_mm:g}.")
 
 
 @dataclass(frozen=True)
