@@ -25,7 +25,10 @@ from ctrestoration.models import catalog  # noqa: E402
 from ctrestoration.models.methods import FLIPS  # noqa: E402
 from ctrestoration.models.weights import save_weights  # noqa: E402
 from ctrestoration.networks import build_network  # noqa: E402
+from ctrestoration.physics.fbp import fbp  # noqa: E402
 from ctrestoration.simulate.metal import simulate_metal  # noqa: E402
+from ctrestoration.training.cases import Scan  # noqa: E402
+from ctrestoration.training.sources import scans  # noqa: E402
 from ctrestoration.volume import Grid, Volume  # noqa: E402
 
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
@@ -135,6 +138,33 @@ def test_uncertainty_says_what_it_is_and_does_not_move_the_image(acquisition: Ac
     found = registry.get("mar", str(path)).with_uncertainty().restore(acquisition)
     assert found.provenance["uncertainty"] == "snapshot ensemble of 3 early epochs"
     assert found.uncertainty.array[2].max() > 0
+
+
+@pytest.mark.parametrize(("kind", "preset"), [("dictionary", "adn-256"), ("plus", "clinical")])
+def test_unrolled_networks_see_in_use_what_they_see_in_training(
+    kind: str, preset: str, volume: tuple[Volume, np.ndarray], tmp_path: Path
+) -> None:
+    patient, metal = volume
+    grid = patient.grid.crop((2, 0, 0), (3, 48, 48))
+    simulation = simulate_metal(Volume(patient.array[2:3], grid), {"titanium": metal[2:3]}, preset=preset, seed=1)
+    settings = scans.Config(name="scans", size=48, pixel_mm=3.2, preset=preset, nmar=True)
+    trained = settings.create()._arrays(Scan(metal[2], simulation))
+    acquisition = simulation.acquisition
+    runner = runners.open_runner(weights(tmp_path, kind), acquisition, "cpu")
+    batch = runner.prepare(0)
+    assert torch.equal(batch["li"][0, 0], torch.from_numpy(trained["li"]))
+    assert torch.equal(batch["kept"][0, 0], torch.from_numpy(trained["kept"]))
+    if kind == "plus":
+        assert torch.equal(batch["prior"][0, 0], torch.from_numpy(trained["prior"]))
+        for name in ("sinogram", "sinogram_li"):
+            seen = runner.operator.to_network(torch.from_numpy(trained[name])[None, None])
+            assert torch.allclose(batch[name], seen, rtol=1e-5)
+    assert trained["li"][metal[2] > 0.5].mean() < 500, "tissue, not metal"
+    filled = fbp(
+        trained["sinogram_li"], acquisition.geometry, acquisition.image_grid, window=acquisition.fbp_window,
+        mode=acquisition.fbp_mode,
+    )  # fmt: skip
+    np.testing.assert_allclose(trained["li"], (filled / acquisition.mu_water - 1.0) * 1000.0, atol=0.5)
 
 
 def test_mirrored_copies_are_the_same_problem(acquisition: Acquisition, tmp_path: Path) -> None:

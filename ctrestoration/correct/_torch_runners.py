@@ -20,8 +20,7 @@ from ctrestoration.correct.completion import SliceData, completed_change
 from ctrestoration.correct.corrected import CorrectedSlices
 from ctrestoration.correct.guided import completed_with
 from ctrestoration.correct.inpainting import Neighborhoods
-from ctrestoration.correct.interpolation import interpolate_trace
-from ctrestoration.correct.prior import tissue_prior
+from ctrestoration.correct.unrolled import unrolled_inputs
 from ctrestoration.errors import InputError
 from ctrestoration.models.methods import usable_device
 from ctrestoration.models.weights import load_copies, load_network
@@ -129,12 +128,22 @@ class GuidedRunner(Runner):
         return Answer(_array(torch.flip(image, axes)), hard)
 
 
-class DictionaryRunner(Runner):
-    """DICDNet and its relatives: uncorrected and LI-corrected image, and where there is no metal."""
+class UnrolledRunner(Runner):
+    """Unrolled networks: they begin from the image of the interpolated sinogram, see `correct.unrolled`."""
 
     def wanted(self) -> tuple[str, ...]:
         """See `Runner.wanted`."""
-        return ("li",)
+        return ()
+
+    def prepare(self, z: int) -> Batch:
+        """See `Runner.prepare`."""
+        prior = self.about["network"]["options"].get("prior") == "nmar"
+        given = unrolled_inputs(self.acquisition, z, self.corrected.projector, prior)
+        return {**super().prepare(z), **{name: self._tensor(array) for name, array in given.items()}}
+
+
+class DictionaryRunner(UnrolledRunner):
+    """DICDNet and its relatives: uncorrected and LI-corrected image, and where there is no metal."""
 
     def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
         """See `Runner.run`."""
@@ -144,7 +153,7 @@ class DictionaryRunner(Runner):
         return Answer(_array(to_hu(torch.flip(result.images[-1].float(), axes))))
 
 
-class DualDomainRunner(Runner):
+class DualDomainRunner(UnrolledRunner):
     """InDuDoNet and its relatives: image and sinogram, and the scanner itself."""
 
     def __init__(self, network: nn.Module, about: Mapping[str, Any], acquisition: Acquisition, device: str) -> None:
@@ -152,23 +161,12 @@ class DualDomainRunner(Runner):
         self.operator = NetworkOperator(self.corrected.projector)
         # Network units rest on one value of water; an acquisition may rest on another.
         self._water = MU_WATER / acquisition.mu_water
-        self._prior = about["network"]["options"].get("prior") == "nmar"
-
-    def wanted(self) -> tuple[str, ...]:
-        """See `Runner.wanted`."""
-        return ("li",)
 
     def prepare(self, z: int) -> Batch:
         """See `Runner.prepare`."""
         batch = super().prepare(z)
-        sinogram, trace = self.acquisition.sinogram[z], self.acquisition.trace[z]
-        batch["sinogram"] = self.operator.to_network(self._tensor(sinogram) * self._water)
-        batch["filled"] = self.operator.to_network(self._tensor(interpolate_trace(sinogram, trace)) * self._water)
-        batch["kept"] = self._tensor((~trace).astype(np.float32))
-        if self._prior:
-            mu = np.float32(self.acquisition.mu_water)
-            li = (_array(batch["li"]) / np.float32(1000.0) + 1) * mu
-            batch["prior"] = self._tensor(tissue_prior(li, self.acquisition.metal[z], float(mu)) / mu * 1000 - 1000)
+        for name in ("sinogram", "sinogram_li"):
+            batch[name] = self.operator.to_network(batch[name] * self._water)
         return batch
 
     def run(self, network: nn.Module, batch: Batch, z: int, flip: Sequence[int] = ()) -> Answer:
@@ -176,7 +174,7 @@ class DualDomainRunner(Runner):
         axes = tuple(flip)
         image, li = (torch.flip(from_hu(batch[name]), axes) for name in ("input", "li"))
         prior = torch.flip(from_hu(batch["prior"]), axes) if "prior" in batch else None
-        data = DualDomain(image, li, batch["sinogram"], batch["filled"], batch["kept"], prior)
+        data = DualDomain(image, li, batch["sinogram"], batch["sinogram_li"], batch["kept"], prior)
         result = network(data, _Mirrored(self.operator, axes) if axes else self.operator)
         completed = self.operator.to_line_integrals(result.sinograms[-1].float()) / self._water
         hard = np.where(self.acquisition.trace[z], _array(completed), self.acquisition.sinogram[z])

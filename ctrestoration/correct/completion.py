@@ -145,9 +145,13 @@ def completed_change(data: SliceData, completed: NDArray[np.float32]) -> NDArray
 
     Only values inside the trace are looked at.
     """
+    return np.where(data.metal, 0.0, image_change(data, completed)).astype(np.float32)
+
+
+def image_change(data: SliceData, completed: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As `completed_change`, also where the metal is."""
     taken = np.where(data.trace, completed, data.sinogram).astype(np.float32)
-    change = data.reconstruct(taken - data.sinogram) * (1000.0 / data.mu_water)
-    return np.where(data.metal, 0.0, change).astype(np.float32)
+    return np.asarray(data.reconstruct(taken - data.sinogram) * (1000.0 / data.mu_water), dtype=np.float32)
 
 
 class Coverage:

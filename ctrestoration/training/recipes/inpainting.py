@@ -22,7 +22,7 @@ from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.networks import settings_classes
 from ctrestoration.networks._operator import MU_WATER, nominal_lengths
 from ctrestoration.physics._torch_fbp import ReconstructionOperator
-from ctrestoration.training.config import DataPath, Strict, one_of
+from ctrestoration.training.config import DataPath, Strict, Window, one_of
 from ctrestoration.training.method import Batch, Collapse, Losses, Parts, Stage
 from ctrestoration.training.recipes._base import (
     StageConfig,
@@ -56,9 +56,7 @@ class Config(Strict):
     initial_weights: DataPath | None = Field(
         default=None, description="A .safetensors file to start from; none: random, adding nothing to NMAR."
     )
-    window: tuple[float, float] = Field(
-        default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR."
-    )
+    window: Window = Field(default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR.")
     image_weight: float = Field(
         default=1.0, ge=0, le=1e6, description="Weight of the squared image error, in (HU / 1000)^2, through the FBP."
     )
@@ -112,7 +110,8 @@ class Inpainting:
         grid = scanner.image_grid((source.size, source.size), (source.pixel_mm, source.pixel_mm))
         geometry = scanner.geometry(grid)
         refuse_partial_turn(geometry.arc)
-        self._fbp, self._lengths = ReconstructionOperator(geometry, grid), nominal_lengths(grid)
+        self._fbp = ReconstructionOperator(geometry, grid, scanner.fbp_window)
+        self._lengths = nominal_lengths(grid)
         network: nn.Module = self.settings.network.build(in_channels=CHANNELS, out_channels=1)
         start_from_identity(network)
         if self.settings.initial_weights is not None:

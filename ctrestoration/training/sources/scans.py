@@ -49,26 +49,11 @@ class Scans(simulated.Simulated):
         return {name: np.asarray(array, dtype=np.float32)[None] for name, array in arrays.items()}
 
     def _arrays(self, scan: Scan) -> dict[str, NDArray[np.floating]]:
-        from ctrestoration.correct.interpolation import interpolate_trace
-        from ctrestoration.correct.prior import tissue_prior
-        from ctrestoration.physics.fbp import fbp
-        from ctrestoration.physics.projector import Projector
+        from ctrestoration.correct.completion import projector_of
+        from ctrestoration.correct.unrolled import unrolled_inputs
 
         pair, acquisition = scan.pair(self.settings.corrected), scan.simulation.acquisition
-        sinogram, trace = acquisition.sinogram[0], acquisition.trace[0]
-        interpolated = interpolate_trace(sinogram, trace)
-        mu = fbp(interpolated, acquisition.geometry, acquisition.image_grid, mode=acquisition.fbp_mode)
-        to_hu = np.float32(1000.0 / acquisition.mu_water)
-        projector = Projector(acquisition.geometry, acquisition.image_grid)
-        arrays: dict[str, NDArray[np.floating]] = {
-            **pair,
-            "li": mu * to_hu - 1000.0,
-            "sinogram": sinogram,
-            "sinogram_li": interpolated,
-            "target_sinogram": projector.forward((pair["target"] + 1000.0) / to_hu),
-            "kept": (~trace).astype(np.float32),
-        }
-        if self.settings.nmar:
-            prior = tissue_prior(mu, acquisition.metal[0], acquisition.mu_water)
-            arrays["prior"] = prior * to_hu - 1000.0
-        return arrays
+        projector = projector_of(acquisition)
+        mu = (pair["target"] + 1000.0) * np.float32(acquisition.mu_water / 1000.0)
+        inputs = unrolled_inputs(acquisition, 0, projector, self.settings.nmar)
+        return {**pair, **inputs, "target_sinogram": projector.forward(mu)}
