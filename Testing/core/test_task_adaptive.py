@@ -105,6 +105,17 @@ def test_a_frozen_network_is_bit_equal_after_training(tmp_path: Path, segmenter:
     assert images[0] == images[1] != images[2] != images[3]
 
 
+def test_weights_that_are_fed_differently_are_refused(tmp_path: Path, segmenter: Path) -> None:
+    base = train(tmp_path / "base", {"name": "reconstruct", "output": "residual"}) / "g.safetensors"
+    bound = {"name": "constraint", "drop_db": 1.0, "base_weights": str(base)}
+    with pytest.raises(InputError, match="trained with reconstruction residual, here it is sigmoid"):
+        train(tmp_path / "bound", adaptive(output="sigmoid", balance=bound, tasks=[given(segmenter)]))
+    with pytest.raises(InputError, match="trained with reconstruction residual"):
+        train(tmp_path / "next", {"name": "reconstruct", "output": "sigmoid", "initial_weights": str(base)})
+    with pytest.raises(InputError, match="trained with window None"):
+        train(tmp_path / "window", adaptive(tasks=[given(segmenter, window=(-100, 200))]))
+
+
 @pytest.mark.parametrize(
     "settings",
     [

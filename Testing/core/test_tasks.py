@@ -126,6 +126,10 @@ def test_a_window_is_what_the_network_sees() -> None:
     assert seen[0].flatten().tolist() == [0.0, 0.0, 0.5, 1.0]
     with pytest.raises(InputError, match="3 outputs"):
         task().answer(torch.nn.Identity(), image)
+    with pytest.raises(InputError, match="rows and columns"):
+        task().answer(torch.nn.Conv2d(1, 3, 2, stride=2), image)
+    with pytest.raises(InputError, match="answers with a tuple"):
+        task().answer(torch.nn.MaxPool2d(2, return_indices=True), image)
 
 
 @pytest.mark.parametrize(

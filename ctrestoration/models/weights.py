@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,13 +90,24 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
-def load_into(module: nn.Module, path: Path) -> dict[str, Any]:
+def load_into(module: nn.Module, path: Path, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Load verified weights into a network that has the same shape; returns the facts in the header.
 
+    Args:
+        module: the network.
+        path: the file.
+        expected: facts that have to be the header's, where it has them: networks of one shape may be fed differently,
+            or answer in another unit.
+
     Raises:
-        InputError: the weights belong to another network.
+        InputError: the weights belong to another network, or were trained for something else.
     """
     tensors, about = read_weights(path)
+    for key, value in (expected or {}).items():
+        if key in about and about[key] != value:
+            raise InputError(
+                f"{path} was trained with {key} {about[key]}, here it is {value}: it would answer nonsense."
+            )
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -82,9 +82,14 @@ class LowDoseMethod:
         if self.settings.initial_weights is not None:
             from ctrestoration.models.weights import load_into
 
-            load_into(network, self.settings.initial_weights)
+            load_into(network, self.settings.initial_weights, self.form)
         self._judges = {judge.name: Frozen(judge.build()) for judge in self.settings.judges}
         return Parts({"g": network}, {"g": ("g",)})
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What networks are given and what they answer, as in the header of their weights."""
+        return {"task": "reconstruction", "slices": self.settings.slices, "reconstruction": self.settings.output}
 
     def _require_neighbors(self, config: RunConfig) -> None:
         seen = self.settings.slices
@@ -123,8 +128,11 @@ class LowDoseMethod:
         return pixel_loss(kind, output, batch["target"], torch.ones_like(output))
 
     def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+        """See `scores`."""
+        return self.scores(self.restore(batch, parts), batch, parts)
+
+    def scores(self, output: Tensor, batch: Batch, parts: Parts) -> dict[str, Tensor]:
         """PSNR (range 4072 HU, not clipped) and RMSE in the circle, change of a full-dose image, the judges' scores."""
-        output = self.restore(batch, parts)
         full_dose = {**batch, "input": batch["target"]}
         if self.settings.slices > 1:
             full_dose["around"] = batch["around_target"]
@@ -152,10 +160,8 @@ class LowDoseMethod:
                 "name": self.settings.network.name,
                 "options": self.settings.network.options(in_channels=self.settings.slices, out_channels=1),
             },
-            "task": "reconstruction",
+            **self.form,
             "inputs": ["input"],
-            "slices": self.settings.slices,
-            "reconstruction": self.settings.output,
             "input": "low-dose image, one slice, not clipped"
             if self.settings.slices == 1
             else f"low-dose image, {self.settings.slices} neighboring slices from the feet up, not clipped",
@@ -236,10 +242,9 @@ class TaskMethod(LowDoseMethod):
             metrics |= task_metrics(task, self.task_network(task.name, parts), batch["target"], batch, "full_dose_")
         return metrics
 
-    def validate(self, stage: Stage, batch: Batch, parts: Parts) -> dict[str, Tensor]:
-        """As `LowDoseMethod.validate`, and the scores of every task on the output and on the full dose."""
-        metrics = super().validate(stage, batch, parts) | self.full_dose_scores(batch, parts)
-        output = self.restore(batch, parts)
+    def scores(self, output: Tensor, batch: Batch, parts: Parts) -> dict[str, Tensor]:
+        """As `LowDoseMethod.scores`, and the scores of every task on the output and on the full dose."""
+        metrics = super().scores(output, batch, parts) | self.full_dose_scores(batch, parts)
         for task in self.tasks:
             metrics |= task_metrics(task, self.task_network(task.name, parts), output, batch)
         return metrics

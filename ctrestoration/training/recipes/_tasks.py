@@ -185,20 +185,31 @@ class TaskConfig(Strict):
         if self.weights is not None:
             from ctrestoration.models.weights import load_into
 
-            load_into(network, self.weights)
+            seen = {"task": self.kind, "window": None if self.window is None else list(self.window)}
+            load_into(network, self.weights, seen)
         return network
 
     def answer(self, network: nn.Module, image: Tensor) -> Tensor:
         """What a network says about images in HU; differentiable in the image.
 
         Raises:
-            InputError: it answers with another number of channels than there are labels.
+            InputError: it answers with no tensor, with another number of channels than there are labels, or, where
+                pixels are to be told apart, with an image of another size.
         """
-        answer: Tensor = network(task_input(image, self.window))
+        answer = network(task_input(image, self.window))
+        if not isinstance(answer, Tensor):
+            raise InputError(
+                f"The network of task {self.name!r} answers with a {type(answer).__name__}: one tensor is needed."
+            )
+        found = tuple(answer.shape)
         if answer.ndim < 2 or answer.shape[1] != len(self.labels):
-            found = tuple(answer.shape)
             raise InputError(
                 f"The network of task {self.name!r} answers {found}: labels names {len(self.labels)} outputs."
+            )
+        if self.kind == "segmentation" and answer.shape[2:] != image.shape[2:]:
+            raise InputError(
+                f"The network of task {self.name!r} answers {found} to images of {tuple(image.shape)}: a segmentation "
+                "has the image's rows and columns."
             )
         return answer
 
@@ -267,7 +278,9 @@ def _bundle_network(folder: Path) -> tuple[str, dict[str, Any]]:
         network = json.loads(path.read_text(encoding="utf-8"))["network_def"]
         target, arguments = str(network["_target_"]), {k: v for k, v in network.items() if not k.startswith("_")}
     except OSError as error:
-        raise InputError(f"{folder} is no MONAI bundle with configs/inference.json: give kind and options.") from error
+        raise InputError(
+            f"{folder} is no MONAI bundle with configs/inference.json: give kind and arguments."
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} describes no network_def: give kind and arguments.") from error
     texts = [target, *_texts(arguments)]

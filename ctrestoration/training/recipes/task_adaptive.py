@@ -108,7 +108,7 @@ class TaskAdaptive(TaskMethod):
             if settings.base_weights is not None:
                 from ctrestoration.models.weights import load_into
 
-                load_into(base, settings.base_weights)
+                load_into(base, settings.base_weights, self.form)
             parts.modules["base"] = base
         return parts
 
