@@ -16,6 +16,7 @@ from ctrestoration.losses.uncertainty import (  # noqa: E402
     gradient_map,
     pixel_weights,
     shuffled,
+    squared_error_factor,
     uncertainty_map,
     weighted_rmse,
 )
@@ -52,9 +53,19 @@ def test_normalized_weights_have_mean_one_where_pixels_count(weighting: str) -> 
     u = torch.rand(2, 1, 6, 6, generator=torch.Generator().manual_seed(0))
     counted = torch.ones(2, 1, 6, 6)
     counted[..., :2] = 0
-    weights = pixel_weights(u, weighting, strength=3.0, counted=counted)  # type: ignore[arg-type]
+    strength = 3.0 if weighting == "one_plus_u" else 1.0
+    weights = pixel_weights(u, weighting, strength, counted=counted)  # type: ignore[arg-type]
     means = (weights * counted).flatten(1).sum(1) / counted.flatten(1).sum(1)
     assert torch.allclose(means, torch.ones(2), atol=1e-6)
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_lambda_changes_every_loss_that_takes_it_and_is_refused_by_the_others(normalized: bool) -> None:
+    u = torch.rand(1, 1, 6, 6, generator=torch.Generator().manual_seed(4))
+    assert not torch.allclose(pixel_weights(u, strength=2.0, normalized=normalized), pixel_weights(u, strength=1.0))
+    for weighting in ("u", "rmse_plus_u"):
+        with pytest.raises(InputError, match="has none"):
+            pixel_weights(u, weighting, 2.0, normalized)  # type: ignore[arg-type]
 
 
 def test_an_even_image_is_weighted_evenly() -> None:
@@ -72,7 +83,10 @@ def test_the_loss_is_the_equation() -> None:
     on_residual = torch.sqrt((w**2 * squared).flatten(1).mean(1))
     assert torch.allclose(weighted_rmse(y, target, w, on="residual"), on_residual)
     plain = torch.sqrt(squared.flatten(1).mean(1))
-    assert torch.allclose(weighted_rmse(y, target, w, add_plain=True), expected + plain)
+    assert torch.allclose(weighted_rmse(y, target, w, beside_plain=1.0), expected + plain)
+    assert torch.allclose(weighted_rmse(y, target, w, beside_plain=4.0), plain + 4.0 * expected)
+    mse = (squared_error_factor(w, "residual", 4.0) * squared).flatten(1).mean(1)
+    assert torch.allclose(mse, plain**2 + 4.0 * on_residual**2)
     metal = torch.zeros(2, 1, 5, 5)
     metal[..., 0] = 1
     worse = y + 1000 * metal
@@ -102,6 +116,8 @@ def test_snapshots_leave_the_network_alone_and_need_two_epochs() -> None:
     x = torch.randn(1, 1, 6, 6)
     with pytest.raises(InputError, match="two epochs"):
         snapshots.uncertainty(x)
+    with pytest.raises(InputError, match="two epochs, not 1"):
+        uncertainty_map(x[None])
     with torch.no_grad():
         network[0].weight.mul_(2)
     snapshots.take()

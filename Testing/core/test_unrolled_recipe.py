@@ -17,7 +17,7 @@ from core.stored_samples import Stored  # noqa: E402
 
 from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.models.weights import load_network  # noqa: E402
-from ctrestoration.networks._operator import to_hu  # noqa: E402
+from ctrestoration.networks._operator import from_hu, to_hu  # noqa: E402
 from ctrestoration.training.engine import fit  # noqa: E402
 from ctrestoration.training.launch import create_run  # noqa: E402
 from ctrestoration.training.recipes.unrolled import operator_of  # noqa: E402
@@ -97,6 +97,37 @@ def test_uncertainty_weights_the_images_of_an_unrolled_network(stored: Stored, t
         assert len(list(run.snapshots.glob("warm-*.safetensors"))) == 2
     assert losses["uncertainty"][4] == losses["none"][4]
     assert losses["uncertainty"][5] != losses["none"][5]
+
+
+def test_every_way_of_weighting_is_the_one_of_its_equation(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image loss with made-up weights W: mean W e^2, mean W^2 e^2, mean e^2 + 3 mean W e^2."""
+    from ctrestoration.training.recipes._uncertainty import EarlyNetworks
+
+    batch = {name: torch.from_numpy(np.array(array)[None]) for name, array in stored.samples[0].items()}
+    batch["index"] = torch.tensor([0])
+    w = torch.rand(batch["target"].shape, generator=torch.Generator().manual_seed(0))
+    monkeypatch.setattr(EarlyNetworks, "weights", lambda *_: w)
+
+    def image_loss(**uncertainty: Any) -> float:
+        settings = config({"name": "dicdnet", "stages": 1, "blocks": 1}, uncertainty=uncertainty, middle=0.0)
+        method = settings.method.create(settings)
+        torch.manual_seed(0)
+        parts = method.build(settings)
+        parts.modules["g"].eval()
+        with torch.no_grad():
+            losses = method.step(method.stages[1], "g", batch, parts)
+            image = method._run(batch, parts.modules["g"])[0][-1]
+        errors.append((image - from_hu(batch["target"])) * (batch["metal"] < 0.5))
+        return float(losses.values["image_loss"])
+
+    errors: list[torch.Tensor] = []
+    on_square, on_residual = image_loss(weighting="u"), image_loss(weighting="u", weigh="residual")
+    beside = image_loss(weighting="rmse_plus_u", strength=3.0)
+    plain = image_loss(map="none")
+    assert all(torch.equal(one, errors[0]) for one in errors)
+    squared = errors[0] ** 2
+    for found, factor in ((on_square, w), (on_residual, w**2), (beside, 1 + 3 * w), (plain, torch.ones_like(w))):
+        assert found == pytest.approx(float((factor * squared).mean()), rel=1e-5)
 
 
 def test_wrong_data_are_refused_before_step_one(tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ A network is trained for a few epochs; the weights of those epochs, applied to o
 image is hard (edges, streaks). Their pixelwise standard deviation, scaled to 0..1, weights the pixels of the loss with
 which the network is then trained:
 
-    U = Norm(std_i f(x; w_i)),  L = sqrt(mean_p W_p (f(x)_p - y_p)^2),  W = U, 1 + lambda U, ...
+    U = Norm(std_i f(x; w_i)),  L = sqrt(mean_p W_p (f(x)_p - y_p)^2),  W = U or 1 + lambda U,
+    or L = RMSE + lambda RMSE_U, with the plain root mean square error and the one weighted by U.
 
 Any network will do:
 
@@ -61,10 +62,22 @@ class Snapshots:
         Raises:
             InputError: fewer than two snapshots were taken.
         """
-        if len(self.networks) < 2:
-            raise InputError(f"Uncertainty needs the weights of at least two epochs, not {len(self.networks)}.")
+        refuse_few(len(self.networks))
         outputs = torch.stack([self._run(network, inputs).float() for network in self.networks])
         return uncertainty_map(outputs, exclude, clip)
+
+
+def refuse_few(count: int) -> None:
+    """Refuse to call the outputs of fewer than two snapshots uncertain.
+
+    Args:
+        count: how many there are; the spread of one is 0 everywhere.
+
+    Raises:
+        InputError: fewer than two.
+    """
+    if count < 2:
+        raise InputError(f"Uncertainty needs the weights of at least two epochs, not {count}.")
 
 
 def uncertainty_map(outputs: Tensor, exclude: Tensor | None = None, clip: float | None = None) -> Tensor:
@@ -77,7 +90,11 @@ def uncertainty_map(outputs: Tensor, exclude: Tensor | None = None, clip: float 
 
     Returns:
         float32 [sample, channel, row, column]; 0 everywhere where an image has no spread at all.
+
+    Raises:
+        InputError: fewer than two snapshots.
     """
+    refuse_few(len(outputs))
     spread = outputs.float().std(dim=0, correction=0)
     counted = torch.ones_like(spread, dtype=torch.bool)
     if exclude is not None:
@@ -111,15 +128,20 @@ def pixel_weights(
     Args:
         uncertainty: U [sample, channel, row, column] in 0..1.
         weighting: "u" takes U itself (flat tissue is then hardly supervised); "one_plus_u" 1 + strength U;
-            "rmse_plus_u" as "u", for `weighted_rmse` to add to the plain loss.
-        strength: lambda.
+            "rmse_plus_u" as "u": `weighted_rmse` adds the plain loss, and there its lambda is given.
+        strength: lambda of "one_plus_u".
         normalized: divide by the mean weight of each image, so that a gain is no hidden change of the learning rate.
         counted: [sample, 1 or channel, row, column], 1 where pixels count for that mean.
+
+    Raises:
+        InputError: a strength other than 1 where it is no part of the weights.
     """
-    weights = strength * uncertainty + 1.0 if weighting == "one_plus_u" else strength * uncertainty
+    if weighting != "one_plus_u" and strength != 1.0:
+        raise InputError(f"Only the weights one_plus_u have a strength, {weighting} has none: leave it at 1.")
+    weights = strength * uncertainty + 1.0 if weighting == "one_plus_u" else uncertainty
     if not normalized:
         return weights
-    means = masked_mean(weights, counted)
+    means = counted_mean(weights, counted)
     return weights / torch.where(means > 0, means, torch.ones_like(means))[:, None, None, None]
 
 
@@ -130,7 +152,7 @@ def weighted_rmse(
     counted: Tensor | None = None,
     *,
     on: Literal["squared_error", "residual"] = "squared_error",
-    add_plain: bool = False,
+    beside_plain: float | None = None,
 ) -> Tensor:
     """The UC loss of every image.
 
@@ -140,15 +162,34 @@ def weighted_rmse(
         weights: W, same shape.
         counted: 1 where pixels count (outside metal), [sample, 1 or channel, row, column]; None: everywhere.
         on: whether W multiplies the squared error or the residual (then its square counts).
-        add_plain: add the plain RMSE ("rmse_plus_u").
+        beside_plain: lambda of "rmse_plus_u": the result is RMSE + lambda RMSE_W; None: RMSE_W alone.
 
     Returns:
         [sample], differentiable.
     """
     error = (output.float() - target.float()) ** 2
-    factor = weights if on == "squared_error" else weights**2
-    loss = torch.sqrt(masked_mean(factor * error, counted) + _TINY)
-    return loss + torch.sqrt(masked_mean(error, counted) + _TINY) if add_plain else loss
+    loss = torch.sqrt(counted_mean(_factor(weights, on) * error, counted) + _TINY)
+    if beside_plain is None:
+        return loss
+    return beside_plain * loss + torch.sqrt(counted_mean(error, counted) + _TINY)
+
+
+def squared_error_factor(
+    weights: Tensor, on: Literal["squared_error", "residual"] = "squared_error", beside_plain: float | None = None
+) -> Tensor:
+    """What multiplies each squared error in a loss without a root, as those of unrolled networks are.
+
+    Args:
+        weights: W, any shape.
+        on: see `weighted_rmse`.
+        beside_plain: lambda: MSE + lambda MSE_W is the mean of (1 + lambda W) times the squared error.
+    """
+    factor = _factor(weights, on)
+    return factor if beside_plain is None else 1.0 + beside_plain * factor
+
+
+def _factor(weights: Tensor, on: Literal["squared_error", "residual"]) -> Tensor:
+    return weights if on == "squared_error" else weights**2
 
 
 def shuffled(uncertainty: Tensor, seed: Sequence[int]) -> Tensor:
@@ -160,23 +201,30 @@ def shuffled(uncertainty: Tensor, seed: Sequence[int]) -> Tensor:
     return torch.stack(rows).reshape(uncertainty.shape)
 
 
-def gradient_map(image: Tensor, exclude: Tensor | None = None) -> Tensor:
-    """Control: size of the image gradient, scaled as U is; no training is needed for it."""
+def gradient_map(image: Tensor, exclude: Tensor | None = None, clip: float | None = None) -> Tensor:
+    """Control: size of the image gradient, scaled as U is; no training is needed for it.
+
+    Args:
+        image: [sample, channel, row, column], as the network sees it: metal beyond the scanner's scale would else leave
+            a gradient beside it that makes all others small.
+        exclude: see `uncertainty_map`.
+        clip: see `uncertainty_map`.
+    """
     down, right = torch.zeros_like(image), torch.zeros_like(image)
     down[..., 1:-1, :] = (image[..., 2:, :] - image[..., :-2, :]) / 2
     right[..., 1:-1] = (image[..., 2:] - image[..., :-2]) / 2
     size = torch.sqrt(down**2 + right**2)
-    return uncertainty_map(torch.stack([size, -size]), exclude)
+    return uncertainty_map(torch.stack([size, -size]), exclude, clip)
 
 
-def error_map(output: Tensor, target: Tensor, exclude: Tensor | None = None) -> Tensor:
-    """Control: the last snapshot's own error, scaled as U is."""
+def error_map(output: Tensor, target: Tensor, exclude: Tensor | None = None, clip: float | None = None) -> Tensor:
+    """Control: the last snapshot's own error, scaled as U is; see `uncertainty_map`."""
     error = (output - target).abs()
-    return uncertainty_map(torch.stack([error, -error]), exclude)
+    return uncertainty_map(torch.stack([error, -error]), exclude, clip)
 
 
-def masked_mean(values: Tensor, counted: Tensor | None) -> Tensor:
-    """Mean over the counted pixels of each sample [sample]; 0 where none counts."""
+def counted_mean(values: Tensor, counted: Tensor | None) -> Tensor:
+    """Mean over the pixels of each sample that count (from 0.5 on) [sample]; 0 where none counts."""
     if counted is None:
         return values.flatten(1).mean(dim=1)
     mask = (counted >= 0.5).expand_as(values).to(values.dtype)

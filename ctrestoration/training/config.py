@@ -26,6 +26,16 @@ def _resolve(path: Path, info: ValidationInfo) -> Path:
     return path if path.is_absolute() or folder is None else Path(folder) / path
 
 
+def _rises(window: tuple[float, float], info: ValidationInfo) -> tuple[float, float]:
+    low, high = window
+    if not low < high:
+        raise ValueError(f"{info.field_name} has to rise, {low:g} to {high:g} does not")
+    return window
+
+
+Window = Annotated[tuple[float, float], AfterValidator(_rises)]
+"""(low, high) in HU."""
+
 DataPath = Annotated[Path, AfterValidator(_resolve)]
 PositiveInt = Annotated[int, Field(ge=1)]
 LearningRate = Annotated[float, Field(gt=0, le=10)]
@@ -145,7 +155,7 @@ class PreviewConfig(Strict):
 
     every_epochs: int = Field(default=1, ge=0, description="Draw after every so many epochs; 0: never.")
     count: int = Field(default=3, ge=1, le=16, description="Samples in a picture, one a row.")
-    window: tuple[float, float] = Field(default=(-160.0, 240.0), description="Fixed gray window in HU (low, high).")
+    window: Window = Field(default=(-160.0, 240.0), description="Fixed gray window in HU (low, high).")
 
 
 class LogConfig(Strict):

@@ -65,9 +65,6 @@ class RunConfig(parts.Strict):
             raise ValueError(
                 f"data.batch_size {data.batch_size} is not a multiple of micro_batches {data.micro_batches}"
             )
-        low, high = self.preview.window
-        if not low < high:
-            raise ValueError(f"preview.window has to rise, {low:g} to {high:g} does not")
         if self.validation.patience is not None and data.validation is None:
             raise ValueError("validation.patience needs validation data: add data.validation")
         return self

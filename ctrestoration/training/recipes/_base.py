@@ -16,7 +16,7 @@ from ctrestoration.errors import InputError
 from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.networks import settings_classes
 from ctrestoration.networks._images import HU_SCALE, SEEN_HU, network_inputs
-from ctrestoration.training.config import DataPath, LearningRate, PositiveInt, Strict, one_of
+from ctrestoration.training.config import DataPath, LearningRate, PositiveInt, Strict, Window, one_of
 from ctrestoration.training.method import Batch, Collapse, Parts, Stage
 from ctrestoration.training.sources import images_of
 
@@ -72,9 +72,7 @@ class ImageConfig(Strict):
     initial_weights: DataPath | None = Field(
         default=None, description="A .safetensors file to start from; none: random."
     )
-    window: tuple[float, float] = Field(
-        default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR."
-    )
+    window: Window = Field(default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR.")
     inputs: tuple[Literal["input", "nmar", "li", "prior", "guided", "metal"], ...] = Field(
         default=("input",),
         min_length=1,

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.losses import uncertainty as uc
+from ctrestoration.networks._images import SEEN_HU
 from ctrestoration.training import snapshots
 from ctrestoration.training.config import Strict
 from ctrestoration.training.keys import derive
@@ -30,9 +31,16 @@ class UncertaintySettings(Strict):
         "error of the last warm-up epoch; none: the plain loss with the same number of epochs.",
     )
     weighting: Literal["u", "one_plus_u", "rmse_plus_u"] = Field(
-        default="one_plus_u", description="W = U, W = 1 + strength U, or the plain RMSE plus the RMSE weighted by U."
+        default="one_plus_u",
+        description="W = U, W = 1 + strength U, or the plain error plus strength times "
+        "the one weighted by U (of RMSE in `uc`, of squared errors in `unrolled`).",
     )
-    strength: float = Field(default=1.0, gt=0, le=1000, description="Lambda, the factor of U.")
+    strength: float = Field(
+        default=1.0,
+        gt=0,
+        le=1000,
+        description="Lambda, the factor of U, or of the error weighted by it; none with `u`.",
+    )
     normalized: bool = Field(
         default=True, description="Divide W by its mean in each image; off, a gain may be a hidden learning rate."
     )
@@ -40,11 +48,34 @@ class UncertaintySettings(Strict):
         default="squared_error", description="What W multiplies under the root."
     )
     clip: float | None = Field(
-        default=None, gt=0.5, le=1, description="Quantile of U that counts as 1, against single pixels; none: maximum."
+        default=None,
+        gt=0.5,
+        le=1,
+        description="Quantile of the map that counts as 1, against single pixels; none: maximum.",
     )
     restart: Literal["scratch", "continue"] = Field(
         default="scratch", description="main begins with new weights of the same seed, or with those of the warm-up."
     )
+
+    @model_validator(mode="after")
+    def _strength_matters(self) -> UncertaintySettings:
+        if self.weighting == "u" and self.strength != 1.0:
+            raise ValueError(f"strength {self.strength:g} changes nothing with weighting u, which is U itself")
+        return self
+
+    def refuse_short(self, warm_epochs: int) -> None:
+        """Refuse a warm-up whose snapshots cannot disagree; for validators.
+
+        Raises:
+            ValueError: one epoch, where the map is the spread of several.
+        """
+        if self.map in ("uncertainty", "shuffled") and warm_epochs < 2:
+            raise ValueError(f"stages.warm.epochs has to be 2 or more: the map {self.map} is the spread of the epochs")
+
+    @property
+    def beside_plain(self) -> float | None:
+        """Lambda where the plain loss is added, as `losses.uncertainty` takes it."""
+        return self.strength if self.weighting == "rmse_plus_u" else None
 
 
 class EarlyNetworks:
@@ -95,9 +126,8 @@ class EarlyNetworks:
             restore: what a network makes of a batch, in any unit.
         """
         found = self._kept_map(batch, 1.0 - counted, restore) if self._fixed else self._map(batch, 1 - counted, restore)
-        return uc.pixel_weights(
-            found, self.settings.weighting, self.settings.strength, self.settings.normalized, counted
-        )
+        strength = self.settings.strength if self.settings.weighting == "one_plus_u" else 1.0
+        return uc.pixel_weights(found, self.settings.weighting, strength, self.settings.normalized, counted)
 
     def _kept_map(self, batch: Batch, exclude: Tensor, restore: Restore) -> Tensor:
         """U in 255 steps, and sample by sample, so that a resumed run sees the same whatever its first batch holds."""
@@ -112,12 +142,13 @@ class EarlyNetworks:
 
     def _map(self, batch: Batch, exclude: Tensor, restore: Restore) -> Tensor:
         """U, or one of its controls."""
+        clip = self.settings.clip
         if self.settings.map == "gradient":
-            return uc.gradient_map(batch["input"], exclude)
+            return uc.gradient_map(batch["input"].clamp(*SEEN_HU), exclude, clip)
         if self.settings.map == "error":
-            return uc.error_map(restore(self._networks[-1], batch), batch["target"], exclude)
+            return uc.error_map(restore(self._networks[-1], batch), batch["target"], exclude, clip)
         outputs = torch.stack([restore(network, batch).float() for network in self._networks])
-        found = uc.uncertainty_map(outputs, exclude, self.settings.clip)
+        found = uc.uncertainty_map(outputs, exclude, clip)
         if self.settings.map == "shuffled":
             found = uc.shuffled(found, [derive(self._seed, "shuffled", int(index)) for index in batch["index"]])
         return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.losses import uncertainty as uc
@@ -44,6 +44,11 @@ class Config(ImageConfig, UncertaintySettings):
 
     name: Literal["uc"]
     stages: Stages = Field(default=Stages(), description="Lengths and rates.")
+
+    @model_validator(mode="after")
+    def _epochs_can_disagree(self) -> Config:
+        self.refuse_short(self.stages.warm.epochs)
+        return self
 
     def create(self, run: RunConfig) -> Uncertain:
         """The method that these settings describe."""
@@ -91,6 +96,6 @@ class Uncertain(ImageMethod):
             weights,
             counted,
             on=self.settings.weigh,
-            add_plain=self.settings.weighting == "rmse_plus_u",
+            beside_plain=self.settings.beside_plain,
         )
-        return Losses(losses.mean(), {"mean_weight": uc.masked_mean(weights, counted).mean()})
+        return Losses(losses.mean(), {"mean_weight": uc.counted_mean(weights, counted).mean()})

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.rundir import RunDirectory
+from ctrestoration.losses.uncertainty import squared_error_factor
 from ctrestoration.networks import settings_classes
 from ctrestoration.networks._blocks import DualDomain
 from ctrestoration.networks._operator import NetworkOperator, from_hu, to_hu
-from ctrestoration.training.config import DataPath, Strict, one_of
+from ctrestoration.training.config import DataPath, Strict, Window, one_of
 from ctrestoration.training.method import Batch, Collapse, Losses, Parts, Stage
 from ctrestoration.training.recipes._base import StageConfig, masked_mean, outside_metal, psnr
 from ctrestoration.training.recipes._uncertainty import EarlyNetworks, UncertaintySettings
@@ -49,9 +50,7 @@ class Config(Strict):
     initial_weights: DataPath | None = Field(
         default=None, description="A .safetensors file to start from; none: random."
     )
-    window: tuple[float, float] = Field(
-        default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR."
-    )
+    window: Window = Field(default=(-1000.0, 1604.0), description="Fixed HU window of the validation PSNR.")
     middle: float = Field(default=0.1, ge=0, le=1, description="Weight of each stage's loss but the last one's.")
     sinogram: float = Field(default=0.1, ge=0, le=100, description="Weight of the sinogram loss (dual domain).")
     absolute: float = Field(
@@ -61,6 +60,12 @@ class Config(Strict):
         default=None, description="Weight the image errors by the warm-up's uncertainty; none: plain."
     )
     stages: Stages = Field(default=Stages(), description="Lengths and rates.")
+
+    @model_validator(mode="after")
+    def _epochs_can_disagree(self) -> Config:
+        if self.uncertainty is not None:
+            self.uncertainty.refuse_short(self.stages.warm.epochs)
+        return self
 
     def create(self, run: RunConfig) -> Unrolled:
         """The method that these settings describe."""
@@ -125,15 +130,16 @@ class Unrolled:
             self._early.epoch_end(stage, epoch, run, parts)
 
     def step(self, stage: Stage, turn: str, batch: Batch, parts: Parts) -> Losses:
-        """The published losses; the UC weights, mean 1, multiply the squared image errors only."""
+        """The published losses; the UC weights multiply the squared image errors only."""
         images, others = self._run(batch, parts.modules["g"])
         target, outside = from_hu(batch["target"]), outside_metal(batch)
         counted = (outside >= 0.5).to(target.dtype)
-        weights = torch.ones_like(target)
-        if self._early is not None and stage.name != "warm" and self._early.settings.map != "none":
-            weights = self._early.weights(batch, counted, lambda network, part: to_hu(self._run(part, network)[0][-1]))
+        factor, early = torch.ones_like(target), self._early
+        if early is not None and stage.name != "warm" and early.settings.map != "none":
+            weights = early.weights(batch, counted, lambda network, part: to_hu(self._run(part, network)[0][-1]))
+            factor = squared_error_factor(weights, early.settings.weigh, early.settings.beside_plain)
         shares = [self.settings.middle] * (len(images) - 1) + [1.0]
-        errors = [(weights * (outside * (image - target)) ** 2).mean() for image in images]
+        errors = [(factor * (outside * (image - target)) ** 2).mean() for image in images]
         squared = torch.stack([share * error for share, error in zip(shares, errors, strict=True)]).sum()
         extra = self._other_losses(batch, images, others, target, outside)
         total = squared + extra
