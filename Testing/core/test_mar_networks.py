@@ -176,6 +176,23 @@ def test_image_domain_networks_use_all_their_weights_and_only_what_lies_outside_
             assert torch.equal(same, model(image, image.flip(3), outside).images[-1])
 
 
+def test_the_shapes_of_oscnet_plus_are_not_negative_and_of_unit_length() -> None:
+    generator = torch.Generator().manual_seed(6)
+    network = OSCNet(1, 1, adaptive=True).shapes
+    image, artifact = (255 * torch.rand(2, 1, 9, 9, generator=generator) for _ in range(2))
+    found = network(image, artifact)
+    raw = network.head(torch.zeros(1, 6))  # the bias alone has both signs
+    assert float(raw.detach().min()) < 0
+    assert float(found.detach().min()) >= 0
+    assert torch.allclose(found.norm(dim=2), torch.ones(2, 4), atol=1e-5)
+    with torch.no_grad():
+        network.head.bias.fill_(-100.0)
+    dead = network(image, artifact)
+    assert torch.allclose(dead.norm(dim=2), torch.ones(2, 4), atol=1e-5), "no shape vanishes"
+    dead.sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
+
+
 def test_the_first_artifact_is_what_the_dictionary_makes_of_the_bright_difference() -> None:
     torch.manual_seed(0)
     model = DICDNet(stages=1, blocks=1).eval()

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="the faul
 from core import outside_recipes  # noqa: E402
 from core import training_children as runs  # noqa: E402
 
+from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.jobs import outcome  # noqa: E402
 from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
 from ctrestoration.networks import network_names, settings_classes  # noqa: E402
@@ -92,6 +93,67 @@ def test_the_best_of_a_pixel_stage_is_not_published_for_the_stage_after_it(tmp_p
     assert runs.status(root)["best"] == {"metric": "psnr_db", "value": values[1], "step": 32}
     last = checkpoints.load(root / "checkpoints" / "step_0000032.pt")["modules"]["g"]
     assert runs.digest(last) == runs.digest(runs.load_file(root / "weights" / "g.safetensors"))
+
+
+def test_frozen_layers_keep_their_running_statistics_too(tmp_path: Path) -> None:
+    root = tmp_path / "run"
+    stages = {"pretrain_g": {"epochs": 1}, "adversarial": {"epochs": 1, "frozen": ["g.down.*"]}}
+    runs.new_run(root, method__stages=stages, ema=None, checkpoint__keep=100)
+    assert runs.train(root) == 0
+    before, after = (
+        checkpoints.load(root / "checkpoints" / f"step_{step:07d}.pt")["modules"]["g"] for step in (16, 32)
+    )
+    frozen = [name for name in before if name.startswith("down.")]
+    assert any(name.endswith("running_mean") for name in frozen)
+    assert [name for name in frozen if not torch.equal(before[name], after[name])] == []
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("running_mean"))
+
+
+def test_settings_that_mean_nothing_are_refused() -> None:
+    one = {"warm": {"epochs": 1}, "main": {"epochs": 1}}
+    for method, said in (
+        ({**UC, "stages": one}, "warm.epochs has to be 2 or more"),
+        ({**UC, "stages": one, "map": "shuffled"}, "warm.epochs has to be 2 or more"),
+        ({**UC, "weighting": "u", "strength": 3.0}, "strength 3 changes nothing"),
+        ({**UC, "window": [240, -160]}, "window has to rise, 240 to -160 does not"),
+        ({"name": "unrolled", "uncertainty": {}, "stages": one}, "warm.epochs has to be 2 or more"),
+        ({"name": "unrolled", "window": [5, 5]}, "window has to rise"),
+        ({"name": "inpainting", "window": [5, 5]}, "window has to rise"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            runs.tiny(method=method)
+    for method in (
+        {**UC, "stages": one, "map": "error"},
+        {**UC, "stages": one, "map": "gradient"},
+        {"name": "unrolled", "stages": one},
+    ):
+        runs.tiny(method=method)
+
+
+def test_controls_are_clipped_as_the_map_is_and_see_what_the_network_sees() -> None:
+    from ctrestoration.training.recipes._uncertainty import EarlyNetworks, UncertaintySettings
+
+    ramp = torch.zeros(1, 1, 20, 20)
+    ramp[..., 10:, :] = 100.0
+    ramp[..., 3, 3] = 20000.0  # a pixel that no 12-bit scanner shows
+    capped = ramp.clamp(max=3071.0)
+    batch = {"input": ramp, "target": torch.zeros_like(ramp), "index": torch.tensor([0])}
+
+    def weights(image: torch.Tensor, kind: str, clip: float | None) -> torch.Tensor:
+        settings = UncertaintySettings(map=kind, weighting="u", normalized=False, clip=clip)  # type: ignore[arg-type]
+        early = EarlyNetworks(settings, 0, torch.nn.Identity)
+        early._networks = [torch.nn.Identity()]
+        return early.weights({**batch, "input": image}, torch.ones_like(ramp), lambda network, part: part["input"])
+
+    assert torch.equal(weights(ramp, "gradient", None), weights(capped, "gradient", None))
+    for kind in ("gradient", "error"):
+        whole, clipped = weights(capped, kind, None), weights(capped, kind, 0.95)
+        assert float(whole[0, 0, 10, 15]) < 0.1
+        assert float(clipped[0, 0, 10, 15]) == pytest.approx(1.0)
+    early = EarlyNetworks(UncertaintySettings(), 0, torch.nn.Identity)
+    early._networks = [torch.nn.Identity()]
+    with pytest.raises(InputError, match="two epochs"):
+        early.weights(batch, torch.ones_like(ramp), lambda network, part: part["input"])
 
 
 def test_a_network_becomes_a_choice_by_its_constructor() -> None:

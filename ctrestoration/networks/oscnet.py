@@ -15,6 +15,9 @@ from ctrestoration.networks.dicdnet import FILTER_SIZE, FILTERS, DICDNet
 
 SHAPES = FILTERS // ORIENTATIONS
 
+_ROW_FLOOR = 1e-6
+"""Added to each coefficient, so that a shape of which the ReLU leaves nothing still has unit length."""
+
 
 class OSCNet(DICDNet):
     """See the module's docstring.
@@ -65,12 +68,12 @@ class _ShapeNetwork(nn.Module):
         self.head = nn.Linear(6, SHAPES * functions)
 
     def forward(self, image: Tensor, artifact_image: Tensor) -> Tensor:
-        """[sample, shape, function], each row of unit length."""
+        """[sample, shape, function], not negative, each row of unit length."""
         features = torch.cat([image, artifact_image], dim=1) / 255
         for layer in self.layers:
             features = torch.relu(layer(features))
         coefficients = self.head(features.mean(dim=(2, 3))).unflatten(1, (SHAPES, self.functions))
-        return functional.normalize(coefficients, dim=2)
+        return functional.normalize(torch.relu(coefficients) + _ROW_FLOOR, dim=2)
 
 
 NETWORK = OSCNet

@@ -150,10 +150,16 @@ class Updater:
         return sums
 
     def _set_modes(self, stage: Stage) -> None:
-        """A network that does not move in this stage is in evaluation mode: its running statistics stay too."""
-        moving = {name.partition(".")[0] for turn in set(stage.turns) for name, _ in owned(self.parts, turn, stage)}
-        for name, module in self.parts.modules.items():
-            module.train(name in moving)
+        """What does not move in this stage, networks or layers, is in evaluation mode: running statistics stay too."""
+        moving = {id(parameter) for turn in set(stage.turns) for _, parameter in owned(self.parts, turn, stage)}
+        for module in self.parts.modules.values():
+            module.train(any(id(parameter) in moving for parameter in module.parameters()))
+            if not stage.frozen:
+                continue
+            for layer in module.modules():
+                parameters = list(layer.parameters())
+                if parameters and not any(id(parameter) in moving for parameter in parameters):
+                    layer.eval()
 
     def _set_trainable(self, moving: set[int]) -> None:
         """Only what this turn moves needs gradients: the others save the work, and stay out of the average."""
