@@ -62,6 +62,7 @@ def test_the_papers_own_rows_fulfill_its_claims_and_none_of_the_openings() -> No
         "every_alpha_helps": True,
         "joint_fails_the_frozen_segmenter": True,
         "gap_closed": True,
+        "above_classical": True,
         "both_at_once": False,
     }
     assert found["gap_closed"]["values"]["share"] == pytest.approx(0.72, abs=0.005)
@@ -90,8 +91,27 @@ def test_a_network_is_compared_with_the_base_of_its_own_output() -> None:
     assert found["gap_closed_residual"]["says"].startswith("residual-0.1 closes")
     assert found["helps_residual"]["holds"]
     assert found["both_at_once_residual"]["holds"]
-    assert found["both_at_once_residual"]["values"] == {"residual-0.001": pytest.approx(0.8775 / 0.91)}
+    assert found["both_at_once_residual"]["says"].startswith("residual-0.001 ")
+    assert found["both_at_once_residual"]["values"] == pytest.approx(
+        {"part of the full dose": 0.8775 / 0.91, "dB below": 0.5}
+    )
     assert not found["heldout_confirms_residual"]["holds"], "equal is no gain"
+
+
+def test_validation_patients_decide_which_network_a_claim_is_about() -> None:
+    table = {
+        "fbp": row({0: 0.84}, 36.0), "base": row({0: 0.80}, 42.0), "adaptive-0.1": row({0: 0.88}, 41.5),
+        "adaptive-0.5": row({0: 0.83}, 38.0), "full-dose": row({0: 0.90}),
+    }  # fmt: skip
+    validated = {"base": (0.7, 42.0), "adaptive-0.1": (0.81, 41.5), "adaptive-0.5": (0.85, 38.0)}
+    for name, (dice, psnr_db) in validated.items():
+        table[name]["validation"] = {"dice": dice, "psnr_db": psnr_db}
+    found = claims(table)
+    assert found["gap_closed"]["says"].startswith("adaptive-0.5 "), "worse on the test, better on validation"
+    assert found["gap_closed"]["values"]["share"] == pytest.approx(0.3)
+    assert not found["above_classical"]["holds"]
+    assert found["both_at_once"]["says"].startswith("adaptive-0.1 "), "the best within 1 dB"
+    assert found["both_at_once"]["holds"]
 
 
 def test_a_network_of_fewer_seeds_takes_no_part_in_a_claim_and_says_so() -> None:
@@ -201,11 +221,14 @@ def test_the_command_prints_both_tables_and_goes_on(
         "lesion_bias_hu",
         "error_per_mm",
         "full_dose_dice",
+        "validation",
     }
     assert "psnr_db" not in rows["full-dose"]
     assert len({rows[name]["psnr_db"]["mean"] for name in rows if name != "full-dose"}) == len(rows) - 1
     assert set(result["ranks"]) == {"psnr_db", "ssim", "dice"}
-    assert {"gap_closed", "heldout_confirms"} <= set(result["claims"])
+    assert {"gap_closed", "heldout_confirms", "above_classical"} <= set(result["claims"])
+    assert rows["bound-1"]["validation"].keys() == {"psnr_db", "dice"}
+    assert rows["base"]["validation"].keys() == {"psnr_db"}, "no segmenter was asked while it was trained"
     assert (tmp_path / "study/results.md").read_text(encoding="utf-8").startswith("# Task-adaptive")
     assert main(["reproduce", "uc", *command[2:4], "--out", str(tmp_path / "study")]) == 2
     assert "task-adaptive at scale tiny" in capsys.readouterr().err

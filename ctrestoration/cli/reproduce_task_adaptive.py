@@ -61,19 +61,25 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     from ctrestoration.io.pairs import read_manifest
     from ctrestoration.studies import task_adaptive_tables as tables
     from ctrestoration.studies.running import write_results
-    from ctrestoration.studies.task_adaptive_scores import TestSlices
+    from ctrestoration.studies.task_adaptive import SEGMENTERS
+    from ctrestoration.studies.task_adaptive_claims import CLASSICAL
+    from ctrestoration.studies.task_adaptive_scores import TestSlices, validation_scores
 
     test = TestSlices.read(out / "data")
     rows: dict[str, dict[int, tables.Row]] = {}
     lesions: dict[str, dict[int, Any]] = {}
     volumes: dict[str, dict[int, dict[str, float]]] = {}
+    validation: dict[str, dict[int, dict[str, float]]] = {}
     for seed, some in _by_seed(out, scale).items():
+        for one in some:
+            if one.variant not in SEGMENTERS:
+                validation.setdefault(one.variant, {})[seed] = validation_scores(out / "runs" / one.name)
         for row, found in _scored(out, seed, some, test, control).items():
             rows.setdefault(row, {})[seed] = found["row"]
             lesions.setdefault(row, {})[seed] = found["lesions"]
             volumes.setdefault(row, {})[seed] = found["volumes"]
-    order = ["low-dose", *("fbp", "nlm", "tv", "bm3d"), *scale.variants, "full-dose"]
-    result = tables.summarize({row: rows[row] for row in order if row in rows})
+    order = ["low-dose", *CLASSICAL, *scale.variants, "full-dose"]
+    result = tables.summarize({row: rows[row] for row in order if row in rows}, validation)
     manifest = read_manifest(out / "data")
     counts = {split: content["count"] for split, content in manifest["splits"].items()}
     made = manifest["settings"]
@@ -116,9 +122,10 @@ def _scored(out: Path, seed: int, runs: list[Run], test: TestSlices, control: Co
 def _classical(test: TestSlices, judges: Judges, control: Control) -> dict[str, Any]:
     """Rows of the methods that are not trained, and of the images that they start from and aim at."""
     from ctrestoration.studies import task_adaptive_scores as scores
+    from ctrestoration.studies.task_adaptive_claims import CLASSICAL
 
     images = {"low-dose": test.low_dose, "full-dose": test.full_dose}
-    for name in scores.CLASSICAL:
+    for name in CLASSICAL:
         made = scores.classical_images(name, test, control)
         if made is not None:
             images[name] = made

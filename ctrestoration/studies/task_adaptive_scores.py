@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ctrestoration.control import Control
 from ctrestoration.evaluate.circle import circle_mask, circle_scores
 from ctrestoration.evaluate.noise_power import noise_power, region_around
 from ctrestoration.evaluate.task_scores import full_dose_drift, lesions_found, mean_dice, volume_dice
+from ctrestoration.jobs.rundir import RunDirectory
 from ctrestoration.studies.task_adaptive_tables import Row
 
 if TYPE_CHECKING:
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
 
 CLASSES = (1, 2)
 BIASES = ("liver_bias_hu", "lesion_bias_hu")
-CLASSICAL = ("fbp", "nlm", "tv", "bm3d")
-"""Rows without training. BM3D only where the user has installed its package: its license forbids shipping it."""
-
 Images = NDArray[np.float32]
 
 
@@ -159,6 +158,17 @@ def lesion_counts(segmented: NDArray[np.int64], test: TestSlices) -> dict[str, A
             known = total["sizes"].setdefault(size, [0, 0])
             known[:] = [a + b for a, b in zip(known, counts, strict=True)]
     return total
+
+
+def validation_scores(folder: Path) -> dict[str, float]:
+    """Of the weights that a run ended with: "psnr_db" and, where a frozen segmenter was asked, its "dice"."""
+    run = RunDirectory(folder)
+    step = ((run.read_status() or {}).get("best") or {}).get("step")
+    if step is None:
+        return {}
+    records = [json.loads(line) for line in run.metrics.read_text(encoding="utf-8").splitlines()]
+    values = [one["values"] for one in records if one["kind"] == "val" and one["step"] == step][-1]
+    return {name: values[key] for name, key in (("psnr_db", "psnr_db"), ("dice", "organs_dice")) if key in values}
 
 
 def score_network(folder: Path, test: TestSlices, judges: Judges) -> dict[str, Any]:

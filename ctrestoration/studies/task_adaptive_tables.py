@@ -45,15 +45,18 @@ Row = dict[str, list[float | None]]
 """Score -> a value for each test slice; None where it does not count, since JSON has no NaN."""
 
 
-def summarize(rows: Mapping[str, Mapping[int, Row]]) -> dict[str, Any]:
+def summarize(
+    rows: Mapping[str, Mapping[int, Row]], validation: Mapping[str, Mapping[int, Mapping[str, float]]] | None = None
+) -> dict[str, Any]:
     """Means and spreads, rank correlations and the paper's three claims.
 
     Args:
         rows: row -> seed -> scores of every test slice.
+        validation: row -> seed -> score -> mean over the validation slices; decides which networks claims are about.
 
     Returns:
-        JSON types: "rows": {row: {score: {"mean", "sd" over slices, "seeds" (mean of each), "seed_sd"}}}; "ranks":
-        {score: {"rho", "rows"}}; "claims".
+        JSON types: "rows": {row: {score: {"mean", "sd" over slices, "seeds" (mean of each), "seed_sd"}}}, with
+        "validation" {score: mean} where known; "ranks": {score: {"rho", "rows"}}; "claims".
     """
     table: dict[str, Any] = {}
     for name, seeds in rows.items():
@@ -70,6 +73,10 @@ def summarize(rows: Mapping[str, Mapping[int, Row]]) -> dict[str, Any]:
                 "seeds": {str(seed): mean for seed, mean in sorted(means.items())},
                 "seed_sd": float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
             }
+    for name, by_seed in (validation or {}).items():
+        known = [one for one in by_seed.values() if one]
+        scores = sorted(set.intersection(*map(set, known))) if known else []
+        table[name]["validation"] = {score: float(np.mean([one[score] for one in known])) for score in scores}
     return {"rows": table, "ranks": _ranks(table), "claims": claims(table)}
 
 
