@@ -61,6 +61,14 @@ def test_every_scale_can_be_planned_and_its_run_files_are_valid() -> None:
             assert sum(stage.epochs for stage in config.method.create(config).stages) == network.warm + network.main
     runs = uc.plan(uc.SCALES["tiny"])
     assert len(runs) == len({run.name for run in runs}) == 3 * (6 + 2 + 2 + 2)
+    for run in (*runs, uc.Run("unet", "uc-clip", 12)):
+        assert uc.Run.of(run.name) == run
+    assert uc.Run.of("unet-magic-1") is uc.Run.of("unet-uc-x") is uc.Run.of("unet") is None
+    asked = uc.plan(uc.SCALES["tiny"], ["dicdnet"], ["u", "uc-clip"], 1)
+    assert [run.name for run in asked] == ["dicdnet-uc-clip-0", "dicdnet-u-0"], "not in the plan, but there on demand"
+    clipped, literal = (uc.run_file(uc.SCALES["tiny"], run).method.uncertainty for run in asked)
+    assert (clipped.clip, clipped.weighting) == (0.999, "one_plus_u")
+    assert (literal.clip, literal.weighting, literal.normalized) == (None, "u", False)
     assert [run.name for run in uc.plan(uc.SCALES["tiny"], ["unet"], ["uc", "plain"], 1)] == [
         "unet-plain-0",
         "unet-uc-0",
@@ -154,7 +162,15 @@ def test_a_stopped_study_goes_on_and_prints_its_table(
     result = json.loads((study / "results.json").read_text())["networks"]
     assert result["unet"]["variants"]["uc"]["gain"]["of"] == 1
     assert "dicdnet" in result, "runs of earlier commands are in the table, too"
+    mean, spread = result["unet"]["uncertainty"]["mean"]
+    assert 0 < mean < 1
+    assert spread is None
+    assert "| network | mean of U | share above 0.1 |" in printed
     before = {path: path.stat().st_mtime_ns for path in study.rglob("weights/*")}
+    for path in study.rglob("map.json"):
+        path.unlink()
+    for path in (study / "runs" / "unet-uc-0" / "snapshots").iterdir():
+        path.unlink()  # as a study that was tidied up
     assert main([*words, "--seeds", "1"]) == 0
     assert before == {path: path.stat().st_mtime_ns for path in study.rglob("weights/*")}, "nothing is trained twice"
     assert main(["reproduce", "uc", "--scale", "tiny", "--out", str(study / "runs")]) == 2

@@ -52,14 +52,19 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
     from ctrestoration._version import __version__
     from ctrestoration.studies.mar_scores import score_run
     from ctrestoration.studies.running import is_done, known_or_made, write_results
+    from ctrestoration.studies.uc_maps import map_statistics
     from ctrestoration.studies.uc_results import markdown, summarize
 
     done = [one for one in _all_runs(out, scale) if is_done(out / "runs" / one.name)]
     scores: dict[Run, Any] = {}
+    maps: dict[Run, Any] = {}
     for one in control.track(done, "Testing"):
         folder = out / "runs" / one.name
         scores[one] = known_or_made(folder / "test.json", partial(score_run, folder, out / "data" / "test", control))
-    table = summarize(scale, scores)
+        if one.variant == "uc":
+            look = partial(map_statistics, folder, out / "data" / "train", control)
+            maps[one] = known_or_made(folder / "map.json", lambda look=look: {"found": look()})["found"]
+    table = summarize(scale, scores, maps)
     train, _, test = scale.scans
     facts = [
         f"{train} training and {test} test scans of {scale.size}x{scale.size} pixels of {scale.pixel_mm:g} mm, preset "
@@ -73,11 +78,7 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
 
 def _all_runs(out: Path, scale: Scale) -> list[Run]:
     """What the folder of the study holds."""
-    from ctrestoration.studies.uc import VARIANTS, Run
+    from ctrestoration.studies.uc import Run
 
-    found = []
-    for folder in sorted((out / "runs").glob("*-*-*")):
-        network, variant, seed = folder.name.split("-")
-        if network in scale.networks and variant in VARIANTS and seed.isdigit():
-            found.append(Run(network, variant, int(seed)))
-    return found
+    found = [Run.of(folder.name) for folder in sorted((out / "runs").glob("*-*-*"))]
+    return [one for one in found if one is not None and one.network in scale.networks]

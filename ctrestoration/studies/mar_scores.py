@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.control import Control
+from ctrestoration.evaluate.metrics import RING_PIXELS
+from ctrestoration.io.syndeeplesion import MU_WATER_PER_CM
 
 if TYPE_CHECKING:
     from ctrestoration.training.method import Batch
 
-RING_PIXELS = 10
-_WATER_PER_CM = 0.192
 _FORMS = {"psnr_db": ".2f", "ssim": ".4f", "rmse_hu": ".1f", "ring_rmse_hu": ".1f"}
 SCORES = tuple(_FORMS)
 
@@ -39,7 +39,7 @@ def score_run(folder: Path, scans: Path, control: Control) -> dict[str, Any]:
     source = Config(name="stored_scans", folder=scans).create()
     rows: dict[str, list[dict[str, float]]] = {"output": [], "input": []}
     for index in control.track(range(len(source)), f"Testing {folder.name}"):
-        batch = _batch(source, index)
+        batch = batch_of(source, index)
         for name, image in (("output", restore(batch)), ("input", batch["input"][0, 0].numpy())):
             rows[name].append(_scores(image, batch))
     return {name: {key: _mean([row[key] for row in some]) for key in SCORES} for name, some in rows.items()}
@@ -67,7 +67,8 @@ def open_restorer(folder: Path) -> Callable[[Batch], NDArray[np.float32]]:
     return restore
 
 
-def _batch(source: Any, index: int) -> Batch:
+def batch_of(source: Any, index: int) -> Batch:
+    """One sample of stored scans as a batch."""
     import torch
 
     from ctrestoration.training.keys import Key
@@ -81,7 +82,7 @@ def _scores(image: np.ndarray, batch: Batch) -> dict[str, float]:
     from ctrestoration.evaluate.masks import metal_ring
 
     target, metal = batch["target"][0, 0].numpy(), batch["metal"][0, 0].numpy() > 0
-    mu, truth = (_WATER_PER_CM * (1.0 + part / 1000.0) for part in (image, target))
+    mu, truth = (MU_WATER_PER_CM * (1.0 + part / 1000.0) for part in (image, target))
     found = benchmark_scores(mu, truth, metal)
     squared = (image.astype(np.float64) - target) ** 2
     ring = metal_ring(metal[None], RING_PIXELS)[0]

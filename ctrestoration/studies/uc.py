@@ -9,6 +9,8 @@ each are tested. Variants:
     shuffled     as uc, with the same weights at random pixels
     gradient     as uc, weighted by the image gradient
     error        as uc, weighted by the last warm-up network's own error
+    uc-clip      as uc, the map's highest thousandth clipped: single bright pixels leave nothing to the others
+    u            as uc, by the paper's literal weight U in place of 1 + U, not divided by its mean
 
 With uc and its controls, the warm-up's steps are spent before the restart; plain uses them for training. Running the
 early networks costs uc more time on top, which is not counted.
@@ -28,10 +30,18 @@ from ctrestoration.studies.running import refuse_unknown, run_on_stored_scans, s
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
 
-VARIANTS = ("plain", "uc", "none", "shuffled", "gradient", "error")
-CONTROLS = VARIANTS[2:]
+CONTROLS = ("none", "shuffled", "gradient", "error")
+OPTIONAL = ("uc-clip", "u")
+"""Other forms of the loss; where they are not planned, `--variants` asks for them."""
+
+VARIANTS = ("plain", "uc", *CONTROLS, *OPTIONAL)
 SPLITS = ("train", "validation", "test")
-_MAPS = {"uc": "uncertainty"}
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "uc": {"map": "uncertainty"},
+    "uc-clip": {"map": "uncertainty", "clip": 0.999},
+    "u": {"map": "uncertainty", "weighting": "u", "normalized": False},
+}
+"""Of the loss; controls are called by their map."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Network:
         main: epochs after it; plain trains for the sum.
         batch: samples in a step.
         lr: learning rate at the start.
-        controls: which controls are run.
+        controls: which controls, and which of `OPTIONAL`, are run unless variants are asked for.
     """
 
     options: Mapping[str, Any]
@@ -56,7 +66,7 @@ class Network:
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Everything that is run with this network."""
+        """What is run with this network unless variants are asked for."""
         return ("plain", "uc", *self.controls)
 
 
@@ -103,7 +113,9 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         "small": Scale(
             96, 3.4, "adn-256", (96, 12, 32), (8, 2, 4),
             _of(
-                unet=Network({"name": "unet", "widths": [16, 32, 64, 64]}, 5, 25, lr=1e-3),
+                unet=Network(
+                    {"name": "unet", "widths": [16, 32, 64, 64]}, 5, 25, lr=1e-3, controls=(*CONTROLS, *OPTIONAL)
+                ),
                 dicdnet=Network({"name": "dicdnet", "stages": 3, "blocks": 1}, 4, 12, lr=1e-3, controls=("none",)),
                 indudonet=Network({"name": "indudonet", "stages": 2, "blocks": 1}, 3, 7, 1, 1e-3, ("none",)),
                 mepnet=Network({"name": "mepnet", "stages": 1, "blocks": 2}, 3, 7, 1, 1e-3, ("none",)),
@@ -113,10 +125,10 @@ SCALES: Mapping[str, Scale] = MappingProxyType(
         "paper": Scale(
             416, 0.75, "syndeeplesion-640", (800, 50, 200), (60, 10, 20),
             _of(
-                unet=Network({"name": "unet"}, 5, 95),
-                dicdnet=Network({"name": "dicdnet"}, 5, 95),
-                indudonet=Network({"name": "indudonet"}, 5, 95, 1),
-                mepnet=Network({"name": "mepnet"}, 5, 95, 1),
+                unet=Network({"name": "unet"}, 5, 95, controls=(*CONTROLS, *OPTIONAL)),
+                dicdnet=Network({"name": "dicdnet"}, 5, 95, controls=(*CONTROLS, *OPTIONAL)),
+                indudonet=Network({"name": "indudonet"}, 5, 95, 1, controls=(*CONTROLS, *OPTIONAL)),
+                mepnet=Network({"name": "mepnet"}, 5, 95, 1, controls=(*CONTROLS, *OPTIONAL)),
             ),
             device="auto",
         ),
@@ -138,11 +150,18 @@ class Run:
         """Of its folder."""
         return f"{self.network}-{self.variant}-{self.seed}"
 
+    @classmethod
+    def of(cls, name: str) -> Run | None:
+        """The run whose folder is called so, or None."""
+        network, _, rest = name.partition("-")
+        variant, _, seed = rest.rpartition("-")
+        return cls(network, variant, int(seed)) if variant in VARIANTS and seed.isdecimal() else None
+
 
 def plan(
     scale: Scale, networks: Sequence[str] = (), variants: Sequence[str] = (), seeds: int | None = None
 ) -> list[Run]:
-    """Every training, or those of some networks, variants and seeds; seed by seed, so that tables fill evenly.
+    """Every planned training, or those of some networks, variants and seeds; seed by seed: tables fill evenly.
 
     Raises:
         InputError: unknown names, or more seeds than the scale has.
@@ -155,8 +174,8 @@ def plan(
         for seed in range(count)
         for network, settings in scale.networks.items()
         if network in (networks or scale.networks)
-        for variant in settings.variants
-        if variant in (variants or VARIANTS)
+        for variant in VARIANTS
+        if variant in (variants or settings.variants)
     ]
 
 
@@ -187,7 +206,7 @@ def run_file(scale: Scale, run: Run) -> RunConfig:
 def _method(network: Network, variant: str, image: bool) -> dict[str, Any]:
     whole = {"main": {"epochs": network.warm + network.main}}
     staged = {"warm": {"epochs": network.warm, "hand_on": "last"}, "main": {"epochs": network.main}}
-    settings = {"map": _MAPS.get(variant, variant)}
+    settings = _SETTINGS.get(variant, {"map": variant})
     common = {"network": dict(network.options)}
     if variant == "plain":
         return {"name": "supervised" if image else "unrolled", **common, "stages": whole}

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ctrestoration.studies.mar_scores import RING_PIXELS, cells, line, over_seeds, spread_of, text_of
+from ctrestoration.evaluate.metrics import RING_PIXELS
+from ctrestoration.studies.mar_scores import cells, line, over_seeds, spread_of, text_of
 from ctrestoration.studies.uc import VARIANTS, Run, Scale
+from ctrestoration.studies.uc_maps import ABOVE, SCANS
 
 PUBLISHED = {
     "unet": ((38.21, 0.874), (41.33, 0.891)),
@@ -22,13 +24,21 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def summarize(scale: Scale, scores: Mapping[Run, Mapping[str, Any]]) -> dict[str, Any]:
+def summarize(
+    scale: Scale, scores: Mapping[Run, Mapping[str, Any]], maps: Mapping[Run, Mapping[str, Any] | None] | None = None
+) -> dict[str, Any]:
     """Mean and standard deviation over the seeds of every variant, and of its gain over plain, seed by seed.
+
+    Args:
+        scale: of the study.
+        scores: of every tested run, see `mar_scores.score_run`.
+        maps: of runs with the loss, see `uc_maps.map_statistics`; None where nothing is known of one.
 
     Returns:
         JSON types: network -> {"input": scores, "variants": {variant: {"seeds", "psnr_db": [mean, spread], ...,
         "gain": {"psnr_db": [mean, spread], "ssim": ..., "better": seeds with more PSNR than plain, "of": pairs}}},
-        "published_gain"}. A spread is None for a single seed.
+        "published_gain", and with `maps` "uncertainty": {"mean", "share_above": [mean, spread]}}. A spread is None for
+        a single seed.
     """
     table: dict[str, Any] = {}
     for network in scale.networks:
@@ -47,6 +57,11 @@ def summarize(scale: Scale, scores: Mapping[Run, Mapping[str, Any]]) -> dict[str
             "variants": variants,
             "published_gain": {"psnr_db": round(after[0] - before[0], 2), "ssim": round(after[1] - before[1], 3)},
         }
+        known = [found for run, found in (maps or {}).items() if run.network == network and found is not None]
+        if known:
+            table[network]["uncertainty"] = {
+                key: spread_of([found[key] for found in known]) for key in ("mean", "share_above")
+            }
     return table
 
 
@@ -86,4 +101,18 @@ def markdown(name: str, table: Mapping[str, Any], facts: Sequence[str]) -> str:
                 gains = [text_of(gain["psnr_db"], "+.2f"), text_of(gain["ssim"], "+.4f"), better]
             said = f"{published['psnr_db']:+.2f} / {published['ssim']:+.3f}" if variant == "uc" else ""
             lines.append(line(network, variant, str(len(row["seeds"])), *cells(row), *gains, said))
+    maps = {network: content["uncertainty"] for network, content in table.items() if "uncertainty" in content}
+    if maps:
+        lines += [
+            "",
+            f"Maps of `uc`, outside metal, of the first {SCANS} training scans at most: pixels above {ABOVE:g} are",
+            "those that the loss turns to; with 1 + U all others are trained nearly as before.",
+            "",
+            line("network", "mean of U", f"share above {ABOVE:g}"),
+            "|---" * 3 + "|",
+        ]
+        lines += [
+            line(network, text_of(found["mean"], ".3f"), text_of(found["share_above"], ".3f"))
+            for network, found in maps.items()
+        ]
     return "\n".join(lines) + "\n"
