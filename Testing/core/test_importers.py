@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,6 @@ import pytest
 
 pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
 pytest.importorskip("h5py", reason="h5py is not installed")
-
-from core.dicom_files import stored_ct, write_series
 
 from ctrestoration.cli.main import main
 from ctrestoration.errors import InputError
@@ -69,10 +66,13 @@ def test_lits_skips_test_volumes_and_never_guesses_a_spacing(tmp_path: Path) -> 
         ct(tmp_path / "batch" / f"volume-{number}.nii", grid)
         mask(tmp_path / "batch" / f"segmentation-{number}.nii", (1, 2), grid)
     ct(tmp_path / "volume-131.nii")
+    ct(tmp_path / "copy" / "volume-0.nii")
     survey = importer("lits").survey(tmp_path)
     cases = by_name(survey)
     assert list(cases) == ["lits-000", "lits-028"]
-    assert [one.path.name for one in survey.skipped] == ["volume-131.nii"]
+    assert [one.reason for one in survey.skipped] == [
+        "is volume 0 once more, as batch/volume-0.nii", "has no segmentation (a test volume)",
+    ]  # fmt: skip
     loaded = cases["lits-000"].load()  # type: ignore[attr-defined]
     assert loaded.labels.names == {1: "liver", 2: "liver_tumor"}
     assert loaded.volume.grid.mismatch(GRID) is None
@@ -89,6 +89,7 @@ def test_msd_liver_names_its_patients_as_lits_does(tmp_path: Path) -> None:
     ct(tmp_path / "imagesTr" / "liver_5.nii.gz")
     mask(tmp_path / "labelsTr" / "liver_5.nii.gz", (1, 2))
     (tmp_path / "imagesTr" / "._liver_5.nii.gz").write_bytes(b"mac")
+    ct(tmp_path / "imagesTs" / "liver_131.nii.gz")
     facts = {
         "name": "LIVER", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "cancer"},
         "training": [
@@ -100,11 +101,44 @@ def test_msd_liver_names_its_patients_as_lits_does(tmp_path: Path) -> None:
     (case,) = survey.cases
     assert case.patient == "lits-5"
     assert case.load().labels.names == {1: "liver", 2: "cancer"}  # type: ignore[union-attr]
-    assert {one.path.name for one in survey.skipped} == {"liver_6.nii.gz", "._liver_5.nii.gz"}
+    assert {one.path.name: one.reason for one in survey.skipped} == {
+        "liver_6.nii.gz": "is listed in dataset.json and not there",
+        "._liver_5.nii.gz": "is a leftover of macOS, no image",
+        "liver_131.nii.gz": "has no segmentation (a test volume)",
+    }
     facts["modality"] = {"0": "MRI"}
     (tmp_path / "dataset.json").write_text(json.dumps(facts))
     with pytest.raises(InputError, match="not of CT"):
         importer("msd").survey(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ([], "no JSON object"),
+        ({"name": "LIVER", "channel_names": {"0": "CT"}}, "no list 'training'.*keys are name, channel_names"),
+        ({"training": [], "labels": ["background", "liver"]}, "'labels' must be numbers with names"),
+        ({"training": ["./imagesTr/liver_5.nii.gz"]}, "entry 0 of 'training' must have 'image' and 'label'"),
+        ({"training": [{"image": "./imagesTr/liver_5.nii.gz"}]}, "entry 0 of 'training' must have"),
+        ({"training": []}, "holds no case of msd"),
+    ],
+)
+def test_msd_says_in_one_sentence_what_its_json_lacks(facts: object, told: str, tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    with pytest.raises(InputError, match=told):
+        importer("msd").survey(tmp_path)
+
+
+def test_msd_takes_the_labels_of_nnunet_which_are_the_other_way_round(tmp_path: Path) -> None:
+    ct(tmp_path / "imagesTr" / "spleen_2.nii.gz")
+    mask(tmp_path / "labelsTr" / "spleen_2.nii.gz", (1,))
+    facts = {
+        "labels": {"background": 0, "spleen": 1},
+        "training": [{"image": "./imagesTr/spleen_2.nii.gz", "label": "./labelsTr/spleen_2.nii.gz"}],
+    }
+    (tmp_path / "dataset.json").write_text(json.dumps(facts))
+    (case,) = importer("msd").survey(tmp_path).cases
+    assert case.load().labels.names == {1: "spleen"}  # type: ignore[union-attr]
 
 
 def test_verse_numbers_become_levels(tmp_path: Path) -> None:
@@ -140,42 +174,6 @@ def test_totalsegmentator_merges_its_files(tmp_path: Path) -> None:
     assert [one.path.name for one in survey.skipped] == ["s0002"]
 
 
-def test_aapm_pairs_are_matched_by_patient(tmp_path: Path) -> None:
-    pytest.importorskip("pydicom", reason="pydicom is not installed")
-    for dose, patients in (("full", ("L067", "L096")), ("quarter", ("L067",))):
-        for patient in patients:
-            for path in write_series(tmp_path / f"{dose}_1mm" / patient / f"{dose}_1mm", stored_ct()):
-                path.rename(path.with_suffix(".IMA"))
-    survey = importer("aapm-ldct").survey(tmp_path)
-    (case,) = survey.cases
-    assert (case.name, case.patient) == ("L067-1mm", "mayo-L067")
-    loaded = case.load()
-    assert loaded.volume is not None
-    assert loaded.low_dose is not None
-    assert loaded.volume.grid.mismatch(loaded.low_dose.grid) is None
-    assert [one.path.name for one in survey.skipped] == ["L096"]
-
-
-def test_deeplesion_shifts_hu_and_splits_at_gaps(tmp_path: Path) -> None:
-    import SimpleITK
-
-    series = tmp_path / "Images_png" / "000001_01_01"
-    series.mkdir(parents=True)
-    for number in (103, 104, 107):
-        image = SimpleITK.GetImageFromArray(np.full((6, 8), 32768 - 1000 + number, dtype=np.uint16))
-        SimpleITK.WriteImage(image, str(series / f"{number:03d}.png"))
-    (series / "108.png").write_bytes((series / "107.png").read_bytes()[:40])
-    SimpleITK.WriteImage(SimpleITK.GetImageFromArray(np.zeros((6, 8), dtype=np.uint8)), str(series / "109.png"))
-    (tmp_path / "DL_info.csv").write_text('File_name,Spacing_mm_px_\n000001_01_01_103.png,"0.74, 0.74, 5"\n')
-    survey = importer("deeplesion").survey(tmp_path)
-    assert [case.name for case in survey.cases] == ["000001_01_01-103", "000001_01_01-107"]
-    assert {one.path.name for one in survey.skipped} == {"108.png", "109.png"}
-    volume = survey.cases[0].load().volume
-    assert volume is not None
-    assert volume.array[:, 0, 0].tolist() == [-897.0, -896.0]
-    assert volume.grid.spacing == pytest.approx((0.74, 0.74, 5.0))
-
-
 def lodopab_files(folder: Path) -> tuple[float, float]:
     """A disk right of and below the center of its DICOM slice, projected as the published geometry sees it."""
     import h5py
@@ -205,6 +203,7 @@ def test_lodopab_images_and_sinograms_belong_together(tmp_path: Path) -> None:
     survey = importer("lodopab").survey(tmp_path)
     (case,) = survey.cases
     assert (case.name, case.patient, case.notes) == ("train-00000", "lodopab-train-17", ())
+    assert case.split == "train"
     assert [one.path.name for one in survey.skipped] == ["ground_truth_test_000.hdf5"]
     loaded = case.load()
     assert loaded.volume is not None
@@ -218,53 +217,6 @@ def test_lodopab_images_and_sinograms_belong_together(tmp_path: Path) -> None:
     outside = np.ones((362, 362), dtype=bool)
     outside[row - 45 : row + 46, column - 45 : column + 46] = False
     assert float(np.abs(loaded.low_dose.array[0][outside] + 1001).max()) < 60
-
-
-@pytest.mark.parametrize("central", [(5.5, 2.5), (5.0, 2.0)])
-def test_ct_pd_reads_geometry_from_private_bytes(tmp_path: Path, central: tuple[float, float]) -> None:
-    pydicom = pytest.importorskip("pydicom", reason="pydicom is not installed")
-    series = tmp_path / "N001" / "01-31-2022-NA-NA-63397" / "1.000000-Full Dose Projections-25858"
-    series.mkdir(parents=True)
-    (tmp_path / "N001" / "images").mkdir()
-    write_series(tmp_path / "N001" / "images", stored_ct((1, 8, 8)))
-    for number in range(3):
-        view = pydicom.Dataset()
-        view.file_meta = pydicom.dataset.FileMetaDataset()
-        view.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-        view.file_meta.MediaStorageSOPClassUID = view.SOPClassUID = pydicom.uid.CTImageStorage
-        view.file_meta.MediaStorageSOPInstanceUID = view.SOPInstanceUID = pydicom.uid.generate_uid()
-        view.InstanceNumber, view.Rows, view.Columns = number + 1, 10, 4
-        view.BitsAllocated, view.BitsStored, view.HighBit, view.PixelRepresentation = 16, 16, 15, 0
-        view.SamplesPerPixel, view.PhotometricInterpretation = 1, "MONOCHROME2"
-        view.RescaleSlope, view.RescaleIntercept = "0.001", "-0.5"
-        stored = np.zeros((4, 10), dtype="<u2")
-        stored[1, 9] = 1500 + number  # detector row 1, the channel that the file counts last
-        view.PixelData = stored.tobytes(order="F")
-        for group, creator in ((0x7029, "DETECTOR"), (0x7031, "SOURCE"), (0x7041, "CALIBRATION")):
-            view.add_new((group, 0x10), "LO", creator)
-        floats = {
-            (0x7031, 0x1001): (3.1 * (number - 1) * 0.9 + 3.0,), (0x7031, 0x1002): (-5.0 * number,),
-            (0x7031, 0x1003): (595.0,), (0x7031, 0x1031): (1085.6,), (0x7031, 0x1033): central,
-            (0x7029, 0x1002): (1.28,), (0x7029, 0x1006): (1.09,), (0x7041, 0x1001): (0.192,),
-        }  # fmt: skip
-        for tag, values in floats.items():
-            view.add_new(tag, "UN", struct.pack(f"<{len(values)}f", *values))
-        view.save_as(series / f"{3 - number}.dcm", enforce_file_format=True)
-    survey = importer("ct-pd").survey(tmp_path)
-    (case,) = survey.cases
-    assert (case.name, case.patient) == ("N001-full", "ldct-N001")
-    assert [one.path.name for one in survey.skipped] == ["images"]
-    scan = case.load().projections
-    assert scan is not None
-    assert scan.sinogram.shape == (3, 4, 10)
-    assert scan.sinogram[:, 1, 0] == pytest.approx([1.0, 1.001, 1.002]), "views in order, channels the other way round"
-    assert scan.sinogram[0, 0, 0] == pytest.approx(-0.5)
-    assert scan.positions.tolist() == [0.0, -5.0, -10.0]
-    assert scan.pitch == pytest.approx((1.09, 1.28))
-    assert scan.central_element == pytest.approx((central[1] - 1, central[0] - 1))
-    assert scan.mu_water == pytest.approx(0.0192)
-    assert scan.pitch_per_turn < 0
-    assert not scan.flying_focal_spot.any()
 
 
 def test_the_command_lists_and_writes_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

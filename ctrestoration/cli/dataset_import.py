@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         failed = []
         for case in terminal_control().track(cases, f"Importing {chosen.TITLE}"):
             try:
-                _write(case, out)
+                _write(case, survey.dataset, out)
             except OutputError:
                 raise
             except InputError as error:
@@ -68,12 +68,16 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(case: Case, out: Path) -> None:
-    """One case: ct.nrrd, labels.seg.nrrd, low-dose.nrrd, acquisition.npz, projections.npz, whatever it has."""
+def _write(case: Case, dataset: str, out: Path) -> None:
+    """One case: ct.nrrd, labels.seg.nrrd, low-dose.nrrd, acquisition.npz, projections.npz, whatever it has.
+
+    Every case has files of the same names: case.json says whose they are, for splits by patient.
+    """
     import numpy as np
 
-    from ctrestoration.files import atomic, atomic_folder
+    from ctrestoration.files import atomic, atomic_folder, write_json
     from ctrestoration.io.images import write_labels, write_volume
+    from ctrestoration.training.patients import CASE_FILE
 
     found = case.load()
     with atomic_folder(out / case.name) as folder:
@@ -88,6 +92,11 @@ def _write(case: Case, out: Path) -> None:
         if found.projections is not None:
             with atomic(folder / "projections.npz") as part, part.open("wb") as stream:
                 np.savez(stream, **vars(found.projections))
+        if found.facts:
+            write_json(folder / "facts.json", dict(found.facts))
+        files = sorted(path.name for path in folder.iterdir())
+        about = {"patient": case.patient, "files": files, "dataset": dataset, "case": case.name}
+        write_json(folder / CASE_FILE, about)
 
 
 def _text(survey: Survey, report: dict[str, Any], source: str) -> str:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,7 @@ class Imported:
         low_dose: the same patient at a lower dose, in HU, on the same grid.
         acquisition: sinograms of the volume.
         projections: raw data of a helical scan.
+        facts: what else the data set says about the case, such as boxes of lesions; JSON types.
     """
 
     volume: Volume | None = None
@@ -39,6 +40,7 @@ class Imported:
     low_dose: Volume | None = None
     acquisition: Acquisition | None = None
     projections: Projections | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ class Case:
         load: reads it; raises InputError where a file is damaged.
         notes: quirks of this case, one sentence each.
         unusable: why `load` would refuse it, where that is known beforehand; "" for every other case.
+        split: where the data set's own split puts it: "train", "validation" or "test"; "" where it has none.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Case:
     load: Callable[[], Imported]
     notes: tuple[str, ...] = ()
     unusable: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,10 @@ class Survey:
         """The report as JSON types."""
         return {
             "dataset": self.dataset,
-            "cases": [{"name": case.name, "patient": case.patient, "notes": list(case.notes)} for case in self.cases],
+            "cases": [
+                {"name": case.name, "patient": case.patient, "split": case.split, "notes": list(case.notes)}
+                for case in self.cases
+            ],
             "skipped": [{"path": str(one.path), "reason": one.reason} for one in self.skipped],
             "notes": list(self.notes),
         }
@@ -107,7 +114,7 @@ class Draft:
         self.skipped.append(Skipped(path, reason))
 
     def finish(self, dataset: str, folder: Path, layout: str, notes: tuple[str, ...] = ()) -> Survey:
-        """The survey.
+        """The survey; of cases of one name, the second and later ones get a number, and say so.
 
         Raises:
             InputError: no case at all; the message says which layout was expected.
@@ -115,7 +122,21 @@ class Draft:
         if not self.cases:
             first = f" {self.skipped[0].path.name}: {self.skipped[0].reason}." if self.skipped else ""
             raise InputError(f"{folder} holds no case of {dataset}: expected {layout}.{first}")
-        return Survey(dataset, tuple(self.cases), tuple(self.skipped), notes)
+        return Survey(dataset, _told_apart(self.cases), tuple(self.skipped), notes)
+
+
+def _told_apart(cases: list[Case]) -> tuple[Case, ...]:
+    taken = {case.name for case in cases}
+    seen: set[str] = set()
+    found = []
+    for case in cases:
+        if case.name in seen:
+            name = next(name for n in range(2, len(cases) + 2) if (name := f"{case.name}-{n}") not in taken)
+            taken.add(name)
+            case = replace(case, name=name, notes=(*case.notes, f"there is another {case.name} in the folder."))
+        seen.add(case.name)
+        found.append(case)
+    return tuple(found)
 
 
 class Importer(Protocol):

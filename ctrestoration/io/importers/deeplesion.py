@@ -1,8 +1,7 @@
-"""DeepLesion: `Images_png/000001_01_01/103.png`, 16-bit, HU = value - 32768; geometry in `DL_info.csv`."""
+"""DeepLesion: `Images_png/000001_01_01/103.png`, 16-bit, HU = value - 32768; geometry and lesions in `DL_info.csv`."""
 
 from __future__ import annotations
 
-import csv
 import re
 import struct
 from functools import partial
@@ -12,7 +11,8 @@ import numpy as np
 
 from ctrestoration.errors import InputError
 from ctrestoration.io.importers import Case, Draft, Imported, Survey, checked_folder
-from ctrestoration.volume import AIR_HU, Grid, Volume
+from ctrestoration.io.importers.deeplesion_info import LESION_NAMES, Series, read_info
+from ctrestoration.volume import AIR_HU, Grid, LabelMap, Volume
 
 NAME = "deeplesion"
 TITLE = "NIH DeepLesion"
@@ -26,7 +26,7 @@ def survey(folder: Path) -> Survey:
     """See `Importer.survey`. A series whose slice numbers have gaps becomes one case for each run without a gap."""
     folder = checked_folder(folder)
     draft = Draft()
-    facts = _facts(folder)
+    facts = read_info(folder)
     for series in sorted(path for path in folder.rglob("*") if path.is_dir() and _SERIES.match(path.name)):
         if series.name not in facts:
             draft.skip(series, "is not in DL_info.csv, which has its pixel size")
@@ -38,28 +38,26 @@ def survey(folder: Path) -> Survey:
                 continue
             numbers.append(int(path.stem))
         for run in _runs(sorted(numbers)):
-            name = f"{series.name}-{run[0]:03d}"
-            patient = f"deeplesion-{series.name.split('_')[0]}"
-            draft.cases.append(Case(name, patient, partial(_load, series, run, facts[series.name])))
+            draft.cases.append(_case(series, run, facts[series.name]))
     notes = (
         "Only some 30 mm on both sides of each key slice were published.",
-        "Positions are not known: the origin of every case is 0, its axes are taken as LPS.",
+        "Positions in the patient are not known: slice n lies at z = -n times the interval, slices run head to feet.",
+        "Labels are the boxes of lesions, filled, on key slices alone: for detection, no segmentation; lesions marked "
+        "as possibly noisy have none, and other slices may show lesions that nobody marked.",
+        "Only the official validation and test lesions have a type.",
     )
     return draft.finish(NAME, folder, "Images_png/<patient>_<study>_<series>/<slice>.png and DL_info.csv", notes)
 
 
-def _facts(folder: Path) -> dict[str, tuple[float, float, float]]:
-    """Series -> spacing (x, y, z) in mm."""
-    path = next(iter(sorted(folder.rglob("DL_info.csv"))), None)
-    if path is None:
-        raise InputError(f"{folder} holds no DL_info.csv: it has the pixel size of every series.")
-    found = {}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        for row in csv.DictReader(stream):
-            series = row["File_name"].rsplit("_", 1)[0]
-            x, y, z = (float(part) for part in row["Spacing_mm_px_"].split(","))
-            found[series] = (x, y, z)
-    return found
+def _case(series: Path, run: list[int], info: Series) -> Case:
+    found = [lesion for lesion in info.lesions if lesion.slice in run]
+    noisy = sum(lesion.noisy for lesion in found)
+    notes: tuple[str, ...] = (f"{noisy} of {len(found)} lesions possibly noisy, without label.",) if noisy else ()
+    if not found:
+        notes = ("no lesion listed on its slices.",)
+    patient = f"deeplesion-{series.name.split('_')[0]}"
+    load = partial(_load, series, run, info)
+    return Case(f"{series.name}-{run[0]:03d}", patient, load, notes, split=info.split)
 
 
 def _is_gray16(path: Path) -> bool:
@@ -86,12 +84,14 @@ def _runs(numbers: list[int]) -> list[list[int]]:
     return runs
 
 
-def _load(series: Path, numbers: list[int], spacing: tuple[float, float, float]) -> Imported:
+def _load(series: Path, numbers: list[int], info: Series) -> Imported:
     from ctrestoration.io._itk import simpleitk
 
     sitk = simpleitk()
     slices = []
-    for number in numbers:
+    # Numbers run from head to feet, z from feet to head.
+    upwards = numbers[::-1]
+    for number in upwards:
         path = series / f"{number:03d}.png"
         try:
             stored = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
@@ -100,5 +100,27 @@ def _load(series: Path, numbers: list[int], spacing: tuple[float, float, float])
         slices.append(np.maximum(stored.astype(np.float32) - HU_SHIFT, AIR_HU))
     if len({one.shape for one in slices}) > 1:
         raise InputError(f"{series} holds slices of different sizes.")
-    grid = Grid.from_parts((len(slices), *slices[0].shape), (spacing[0], spacing[1], abs(spacing[2])))
-    return Imported(Volume(np.stack(slices), grid, f"{series.name} {numbers[0]}", {"source": "DeepLesion"}))
+    z = info.spacing[2]
+    grid = Grid.from_parts((len(slices), *slices[0].shape), info.spacing, (0.0, 0.0, -z * upwards[0]))
+    lesions = [
+        {**lesion.to_json(), "z_index": upwards.index(lesion.slice)}
+        for lesion in info.lesions
+        if lesion.slice in numbers
+    ]
+    facts = {"split": info.split, "lesions": lesions}
+    volume = Volume(np.stack(slices), grid, f"{series.name} {numbers[0]}", {"source": "DeepLesion"})
+    return Imported(volume, _boxes(series.name, upwards, info, grid), facts=facts)
+
+
+def _boxes(series: str, upwards: list[int], info: Series, grid: Grid) -> LabelMap | None:
+    """Boxes of the lesions that are sure, filled on their key slices, small ones over large ones; None without any."""
+    array = np.zeros(grid.shape, dtype=np.uint16)
+    sure = [lesion for lesion in info.lesions if lesion.slice in upwards and not lesion.noisy]
+    for lesion in sorted(sure, key=lambda lesion: -lesion.area):
+        x0, y0, x1, y1 = (max(0, round(edge)) for edge in lesion.box)
+        inside = array[upwards.index(lesion.slice), y0 : y1 + 1, x0 : x1 + 1]
+        if not inside.size:
+            raise InputError(f"DL_info.csv: the box {lesion.box} of {series}, slice {lesion.slice}, is off the image.")
+        inside[:] = lesion.label
+    names = {label: LESION_NAMES[label] for label in sorted({lesion.label for lesion in sure})}
+    return LabelMap(array, grid, names, f"{series} lesion boxes") if sure else None

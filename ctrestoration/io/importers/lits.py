@@ -29,7 +29,11 @@ def survey(folder: Path, spacing: tuple[float, float, float] | None = None) -> S
     """
     folder = checked_folder(folder)
     draft = Draft()
-    volumes = {int(match[1]): path for path in folder.rglob("volume-*") if (match := _VOLUME.match(path.name))}
+    volumes: dict[int, Path] = {}
+    for path in sorted(folder.rglob("volume-*")):
+        match = _VOLUME.match(path.name)
+        if match is not None and volumes.setdefault(int(match[1]), path) != path:
+            draft.skip(path, f"is volume {int(match[1])} once more, as {volumes[int(match[1])].relative_to(folder)}")
     for number in sorted(volumes):
         image = volumes[number]
         labels = _labels(folder, number)

@@ -55,7 +55,8 @@ def survey(folder: Path) -> Survey:
                 () if known else ("its patient is unknown: patient_ids_rand_*.csv is missing or short",)
             )
             name = f"{part}-{position:05d}"
-            draft.cases.append(Case(name, patient, partial(_load, path, observation, index, name), notes))
+            load = partial(_load, path, observation, index, name)
+            draft.cases.append(Case(name, patient, load, notes, split=part))
     about = (
         "Every image is taken as 260 mm wide, whatever the patient's true size.",
         "PSNR of papers on it uses max - min of each truth as data range.",

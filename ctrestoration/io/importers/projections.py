@@ -18,7 +18,7 @@ class Projections:
         positions: of the focal spot along the table in mm, [view].
         radii: distance of the focal spot from the isocenter in mm, [view].
         source_detector: mm.
-        central_element: (row, column) that the central ray meets, counted from 0.
+        central_element: (row, column) of `sinogram` that the central ray meets, counted from 0.
         pitch: size of a detector element at the detector (row, column) in mm.
         mu_water: attenuation of water in 1/mm that the vendor calibrates to.
         flying_focal_spot: deflections of the focal spot by view (angle in radians, z in mm, radius in mm), [view, 3];
