@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ctrestoration.errors import InputError
-from ctrestoration.simulate.lowdose import MU_AIR, MU_MAX, MU_WATER, simulate_lowdose
+from ctrestoration.evaluate.circle import circle_scores
+from ctrestoration.simulate.lowdose import MU_AIR, MU_MAX, MU_WATER, ZERO_COUNT, simulate_lowdose
 from ctrestoration.volume import Grid, Volume
 
 
@@ -30,6 +31,51 @@ def test_published_geometry(disk) -> None:
     assert geometry.angles[-1] == pytest.approx(999.5 * np.pi / 1000)
     assert 513 * geometry.pitch == pytest.approx(2 * 183.85, abs=0.01)
     assert simulation.acquisition.image_grid.shape[0] * simulation.acquisition.image_grid.spacing[0] == 260.0
+
+
+def test_the_published_scale() -> None:
+    """LoDoPaB's images are attenuation as a share of that of 3071 HU, its observations line integrals of them."""
+    share = [(hu * (MU_WATER - MU_AIR) / 1000 + MU_WATER) / MU_MAX for hu in (-1000, 0, 1000)]
+    assert share == pytest.approx([0.000246, 0.2458, 0.4914], abs=1e-4)
+    assert -np.log(ZERO_COUNT / 4096) / (1000 * MU_MAX) == pytest.approx(0.13054, abs=1e-5), "no photon counted, in m"
+
+
+def test_the_strict_chain_is_the_published_one() -> None:
+    """The central 362 of 512 pixels on 26 cm, whole HU spread over their step, a fine grid of exactly 1000."""
+    y, x = np.mgrid[-256:256, -256:256]
+    hu = np.where(x**2 + y**2 < 170**2, 40.0, -1000.0).astype(np.float32)[None]
+    volume = Volume(hu, Grid.from_parts(hu.shape, (0.8, 0.8, 5.0), origin=(-204.4, -150.0, 7.0)), "water")
+    strict = simulate_lowdose(volume, preset="lodopab-strict", views=50, photons=1e9)
+    scan = strict.acquisition
+    assert scan.image.grid.shape == (1, 362, 362)
+    assert scan.image.grid.spacing == pytest.approx((0.8, 0.8, 5.0))
+    np.testing.assert_allclose(scan.image.grid.to_world((0, 0, 0)), [-204.4 + 60.0, -150.0 + 60.0, 7.0])
+    assert scan.image_grid.spacing == pytest.approx((260 / 362, 260 / 362))
+    inside = strict.truth.array[0, 100:260, 100:260]
+    assert inside.min() >= 40
+    assert inside.max() <= 41.01
+    assert inside.std() == pytest.approx(np.sqrt(1 / 12), rel=0.02), "uniform"
+    assert strict.truth.array.min() >= -1001.01
+    longest = 2 * 170 * 260 / 362 * MU_WATER * 1.04
+    assert scan.sinogram.max() == pytest.approx(longest, rel=0.01)
+    assert abs(scan.image.array[0, 100:260, 100:260].mean() - 40.5) < 3
+    again = simulate_lowdose(volume, preset="lodopab-strict", views=50, photons=1e9)
+    assert np.array_equal(again.acquisition.sinogram, scan.sinogram)
+
+
+@pytest.mark.parametrize(("preset", "psnr_db"), [("true-scale", 25.5), ("lodopab", 30.9), ("lodopab-strict", 24.1)])
+def test_an_abdomen_of_ellipses_is_as_noisy_as_measured_elsewhere(preset, psnr_db) -> None:
+    """33 x 24 cm in a field of 38 cm; figures of an independent implementation of the chain on such a phantom."""
+    pixel = 380 / 512
+    y, x = (np.mgrid[:512, :512] - 255.5) * pixel
+    hu = np.where((x / 165) ** 2 + (y / 120) ** 2 < 1, 40.0, -1000.0).astype(np.float32)
+    hu[((x + 60) / 60) ** 2 + ((y + 10) / 50) ** 2 < 1] = 60.0
+    hu[x**2 + (y - 70) ** 2 < 18**2] = 400.0
+    patient = Volume(hu[None], Grid.from_parts((1, 512, 512), (pixel, pixel, 5.0)), "ellipses")
+    low = simulate_lowdose(patient, preset=preset)
+    assert circle_scores(low.acquisition.image.array[0], low.truth.array[0])["psnr_db"] == pytest.approx(
+        psnr_db, abs=0.5
+    )
 
 
 def test_noise_has_the_variance_of_counts(disk) -> None:
@@ -90,7 +136,8 @@ def test_repeatable_and_true_scale_by_default(disk) -> None:
         ({"bins": True}, "whole number, not True"),
         ({"fine_pixels": -3}, "16..4096 pixels a row, not -3"),
         ({"extent_mm": -260.0}, "1..10000 mm, not -260"),
-        ({"preset": "lodo"}, "known ones are lodopab, true-scale"),
+        ({"preset": "lodo"}, "known ones are lodopab, lodopab-strict, true-scale"),
+        ({"preset": "lodopab-strict"}, "512 x 512 pixels, these have 64 x 64"),
         ({"dose": 1}, "Unknown low-dose setting 'dose'"),
     ],
 )

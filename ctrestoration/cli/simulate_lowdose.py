@@ -19,7 +19,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("input", metavar="IN", help="CT volume in HU")
     parser.add_argument("--out", metavar="DIR", required=True, help="folder for the results")
     parser.add_argument(
-        "--preset", default="true-scale", help="true-scale, or lodopab: 26 cm wide as published (default: %(default)s)"
+        "--preset",
+        default="true-scale",
+        help="true-scale; lodopab: every image as 26 cm wide; lodopab-strict: "
+        "the central 362 x 362 pixels as published (default: %(default)s)",
     )
     parser.add_argument("--photons", type=float, default=4096.0, help="per detector bin (default: %(default)g)")
     parser.add_argument("--views", type=int, default=1000, help="views kept of 1000 (default: %(default)s)")

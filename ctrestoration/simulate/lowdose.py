@@ -33,9 +33,15 @@ ZERO_COUNT = 0.1
 
 PRESETS: dict[str, dict[str, Any]] = {
     "lodopab": {"extent_mm": 260.0, "fine_pixels": 1000},
+    "lodopab-strict": {"extent_mm": 260.0, "fine_pixels": 1000, "strict": True},
     "true-scale": {"extent_mm": None, "fine_pixels": 1000},
 }
-"""Scanner presets: LoDoPaB treats every image as 26 cm wide; true-scale takes the CT's own spacing."""
+"""Scanner presets. LoDoPaB treats every image as 26 cm wide: the whole of it, or strictly, as published, the central
+362 x 362 pixels of 512 x 512; true-scale takes the CT's own spacing."""
+
+CROP = 75
+"""Pixels that LoDoPaB cuts off each side of 512 x 512."""
+STRICT_SIZE = 512 - 2 * CROP
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class LowDoseSettings:
         frequency_scaling: its cut-off as a share of the Nyquist frequency.
         fine_pixels: the image is projected from a grid at least this fine, against the inverse crime.
         extent_mm: nominal width of the image in mm, or None for its own.
+        strict: every step of the published chain: images of 512 x 512 are cropped to 362 x 362, noise in 0..1 HU is
+            added against the steps of whole HU, and the fine grid has exactly `fine_pixels` a row.
     """
 
     preset: str = "true-scale"
@@ -64,6 +72,7 @@ class LowDoseSettings:
     frequency_scaling: float = 1.0
     fine_pixels: int = 1000
     extent_mm: float | None = None
+    strict: bool = False
 
     def __post_init__(self) -> None:
         for name, what in (("views", "number of views"), ("bins", "number of bins"), ("fine_pixels", "fine grid")):
@@ -109,7 +118,8 @@ def simulate_lowdose(
 
     Args:
         volume: CT in HU, any orientation.
-        preset: "true-scale" (the CT's own spacing) or "lodopab" (26 cm, as the published data set).
+        preset: "true-scale" (the CT's own spacing), "lodopab" (the image as 26 cm wide) or "lodopab-strict" (the chain
+            of the published data set, step by step: the result has the central 362 x 362 pixels).
         seed: of the photon noise.
         control: reported to between slices.
         **overrides: fields of `LowDoseSettings`.
@@ -118,16 +128,17 @@ def simulate_lowdose(
         The scan, its reconstruction, and the truth.
 
     Raises:
-        InputError: unknown preset or setting, or one out of range.
+        InputError: unknown preset or setting, or one out of range; a strict one with images of another size.
     """
     settings = _settings(preset, overrides)
-    axial = volume.axial()
+    axial = _published_part(volume.axial()) if settings.strict else volume.axial()
     scan = _Scan(settings, axial)
     shape = (axial.grid.shape[0], scan.geometry.n_views, scan.geometry.n_bins)
     sinogram = np.empty(shape, dtype=np.float32)
     image, truth = np.empty_like(axial.array), np.empty_like(axial.array)
     for z in control.track(range(shape[0]), "Simulating the low dose"):
-        mu = np.clip(axial.array[z] * (MU_WATER - MU_AIR) / 1000.0 + MU_WATER, 0.0, MU_MAX)
+        hu = axial.array[z] + _within_a_step(axial.array[z].shape, (seed, z)) if settings.strict else axial.array[z]
+        mu = np.clip(hu * (MU_WATER - MU_AIR) / 1000.0 + MU_WATER, 0.0, MU_MAX)
         sinogram[z] = scan.measure(mu, (seed, z))
         image[z] = _hu(_reconstruct(sinogram[z], scan, settings))
         truth[z] = _hu(mu)
@@ -160,11 +171,12 @@ class _Scan:
             first_angle=0.5 * math.pi / FULL_VIEWS,
             arc=math.pi / FULL_VIEWS * step * settings.views,
         )
-        factor = max(1, math.ceil(settings.fine_pixels / max(rows, columns)))
-        self.factor = factor
-        fine = ImageGrid(
-            (rows * factor, columns * factor), (self.grid.spacing[0] / factor, self.grid.spacing[1] / factor)
-        )
+        if settings.strict:
+            self.factor = settings.fine_pixels / STRICT_SIZE
+        else:
+            self.factor = max(1, math.ceil(settings.fine_pixels / max(rows, columns)))
+        size = round(rows * self.factor), round(columns * self.factor)
+        fine = ImageGrid(size, (self.grid.spacing[0] / self.factor, self.grid.spacing[1] / self.factor))
         self.projector = Projector(self.geometry, fine)
         self.photons = settings.photons
 
@@ -177,6 +189,30 @@ class _Scan:
         random = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(key))))
         counts = np.maximum(poisson(self.photons * np.exp(-ideal), random), ZERO_COUNT)
         return (-np.log(counts / self.photons)).astype(np.float32)
+
+
+def _published_part(volume: Volume) -> Volume:
+    """The central 362 x 362 pixels of axial slices of 512 x 512.
+
+    Raises:
+        InputError: slices of another size.
+    """
+    depth, *size = volume.grid.shape
+    if size == [STRICT_SIZE, STRICT_SIZE]:
+        return volume
+    if size != [512, 512]:
+        raise InputError(
+            f"LoDoPaB is made of slices of 512 x 512 pixels, these have {size[1]} x {size[0]}: take the preset "
+            "lodopab, which counts the whole image as 26 cm, or true-scale."
+        )
+    grid = volume.grid.crop((0, CROP, CROP), (depth, 512 - CROP, 512 - CROP))
+    return replace(volume, array=np.ascontiguousarray(volume.array[:, CROP:-CROP, CROP:-CROP]), grid=grid)
+
+
+def _within_a_step(shape: tuple[int, ...], key: tuple[int, int]) -> NDArray[np.float32]:
+    """Uniform noise in 0..1 HU, independent of the photons'."""
+    random = np.random.Generator(np.random.Philox(np.random.SeedSequence([*key, 1])))
+    return random.random(shape, dtype=np.float32)
 
 
 def _reconstruct(sinogram: NDArray[np.float32], scan: _Scan, settings: LowDoseSettings) -> NDArray[np.float32]:
