@@ -39,6 +39,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 """Scanner presets. LoDoPaB treats every image as 26 cm wide: the whole of it, or strictly, as published, the central
 362 x 362 pixels of 512 x 512; true-scale takes the CT's own spacing."""
 
+SIZE_KEEPING = tuple(name for name, fields in PRESETS.items() if not fields.get("strict"))
+"""Presets for data sets, whose labels have the image's size."""
+
 CROP = 75
 """Pixels that LoDoPaB cuts off each side of 512 x 512."""
 STRICT_SIZE = 512 - 2 * CROP
