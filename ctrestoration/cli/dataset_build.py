@@ -50,8 +50,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--dataset", metavar=("NAME", "FOLDER"), nargs=2, help="add the labeled cases of a public data set (lits, msd)"
     )
     lowdose.add_argument(
-        "--classes", metavar="NAME=N[,N]", nargs="+", default=["liver=1", "lesion=2"],
-        help="classes and their numbers in the segmentations (default liver=1 lesion=2)",
+        "--classes", metavar="NAME[=N,N]", nargs="+", default=["liver=1", "lesion=2"],
+        help="classes and their numbers in the segmentations (default liver=1 lesion=2); without numbers, by the names "
+        "that the segmentations have",
     )  # fmt: skip
     lowdose.add_argument("--photons", metavar="N", type=float, default=4096.0, help="per bin (default 4096)")
     lowdose.add_argument(
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _settings(arguments: argparse.Namespace) -> BuildSettings:
     from ctrestoration.errors import InputError
     from ctrestoration.physics.presets import scanner_preset
-    from ctrestoration.simulate.lowdose import PRESETS
+    from ctrestoration.simulate.lowdose import SIZE_KEEPING
     from ctrestoration.training.dataset import BuildSettings
     from ctrestoration.training.lowdose_dataset import LowDoseBuild
 
@@ -108,26 +109,31 @@ def _settings(arguments: argparse.Namespace) -> BuildSettings:
         scanner_preset(preset)
         return BuildSettings(**common, preset=preset, clean=arguments.clean)
     preset = arguments.preset or "true-scale"
-    if preset not in PRESETS:
-        raise InputError(f"Unknown low-dose preset {preset!r}: known ones are {', '.join(PRESETS)}.")
+    if preset not in SIZE_KEEPING:
+        raise InputError(f"Unknown low-dose preset {preset!r}: known ones are {', '.join(SIZE_KEEPING)}.")
     name, folder = arguments.dataset or (None, "")
     return LowDoseBuild(
         **common, preset=preset, labels=_resolved(arguments.labels), dataset=name, dataset_folder=folder,
-        classes=dict(_class(text) for text in arguments.classes), photons=arguments.photons,
+        classes=_classes(arguments.classes), photons=arguments.photons,
         photons_to=arguments.photons_to, views=arguments.views, bins=arguments.bins,
         fine_pixels=arguments.fine_pixels,
     )  # fmt: skip
 
 
-def _class(text: str) -> tuple[str, tuple[int, ...]]:
+def _classes(words: list[str]) -> dict[str, tuple[int, ...]]:
     from ctrestoration.errors import InputError
 
-    name, _, numbers = text.partition("=")
-    try:
-        values = tuple(int(number) for number in numbers.split(","))
-    except ValueError as error:
-        raise InputError(f"--classes takes NAME=N or NAME=N,N such as liver=1, not {text!r}.") from error
-    return name, values
+    found: dict[str, tuple[int, ...]] = {}
+    for text in words:
+        name, given, numbers = text.partition("=")
+        try:
+            values = tuple(int(number) for number in numbers.split(",")) if given else ()
+        except ValueError as error:
+            raise InputError(f"--classes takes NAME=N, NAME=N,N or NAME, such as liver=1, not {text!r}.") from error
+        if not name or name in found:
+            raise InputError(f"--classes takes every name once, such as liver=1,2, not {text!r}.")
+        found[name] = values
+    return found
 
 
 def _resolved(paths: list[str]) -> tuple[str, ...]:

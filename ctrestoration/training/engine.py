@@ -72,7 +72,7 @@ def fit(
         stop = stack.enter_context(_stop_signals(run, ranks))
         with _ending(recorder, run, ranks):
             device = stack.enter_context(chosen_device(config.hardware, ranks.local))
-            _train(method, config, run, recorder, ranks, device, sources or _sources(config), stop)
+            _train(method, config, run, recorder, ranks, device, sources or config.data.create(), stop)
 
 
 def _train(
@@ -166,11 +166,6 @@ def _compare(then: dict[str, Any], now: dict[str, Any], recorder: Recorder) -> N
                 f"{name} was {then.get(name)} and is {now.get(name)}: bitwise equality is not promised.",
                 "warning",
             )
-
-
-def _sources(config: RunConfig) -> tuple[Source, Source | None]:
-    validation = config.data.validation
-    return config.data.train.create(), validation.create() if validation is not None else None
 
 
 def _check_sizes(config: RunConfig, source: Source, ranks: Ranks) -> None:

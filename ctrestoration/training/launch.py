@@ -31,9 +31,7 @@ def check_run(config: RunConfig, processes: int = 1) -> None:
         DataRefusedError: initial weights that are damaged.
     """
     check_sizes(config, processes)
-    training = config.data.train.create()
-    if config.data.validation is not None:
-        config.data.validation.create()
+    training, _ = config.data.create()
     if len(training) < config.data.batch_size:
         raise InputError(
             f"data.batch_size {config.data.batch_size} is larger than the training data, which have "

@@ -21,6 +21,8 @@ from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.evaluate.circle import circle_mask
 from ctrestoration.evaluate.masks import BODY_HU
 from ctrestoration.training.keys import derive
+from ctrestoration.training.lowdose_classes import BODY, numbers_of
+from ctrestoration.training.patients import Person
 from ctrestoration.training.resampling import labels_on, square_slices
 from ctrestoration.volume import LabelMap, Volume
 
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 
 CLASSES: dict[str, tuple[int, ...]] = {"liver": (1,), "lesion": (2,)}
 """LiTS' own numbers, which the Medical Segmentation Decathlon shares."""
-
-BODY = "body"
-"""The class of whatever is no air, which needs no segmentation: for networks that are trained without a task."""
 
 OUTSIDE_HU = -1001.0
 """No attenuation at all on LoDoPaB's scale: what lies outside the circle."""
@@ -100,7 +99,13 @@ def labeled_phantom(seed: int, size: int, pixel_mm: float, names: Sequence[str] 
 
 
 def labeled_volume(
-    name: str, volume: Volume, labels: LabelMap, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]
+    name: str,
+    volume: Volume,
+    labels: LabelMap,
+    size: int,
+    pixel_mm: float,
+    classes: Mapping[str, Sequence[int]],
+    strict: bool = True,
 ) -> LabeledPatient:
     """A CT with its segmentation, resampled to square slices around the body; later classes win over earlier ones.
 
@@ -110,38 +115,49 @@ def labeled_volume(
         labels: on any grid of the same world.
         size: rows and columns.
         pixel_mm: pixel width.
-        classes: name of a class -> the numbers that mean it in these labels.
+        classes: name of a class -> the numbers that mean it in these labels, or none to find it by its name.
+        strict: whether the labels' names come from a data set, see `lowdose_classes.numbers_of`.
 
     Raises:
-        InputError: no body, or none of the numbers is in the labels.
+        InputError: no body, none of the numbers is in the labels, or a number that the labels call otherwise.
     """
+    found_numbers = numbers_of(classes, labels, name, strict)
     square = square_slices(volume, size, pixel_mm)
     found = labels_on(labels, square.grid)
     numbers = np.zeros(found.shape, dtype=np.uint8)
-    for number, values in enumerate(classes.values(), start=1):
+    for number, values in enumerate(found_numbers.values(), start=1):
         numbers[np.isin(found, list(values))] = number
     if not numbers.any():
-        wanted = sorted({value for values in classes.values() for value in values})
+        wanted = sorted({value for values in found_numbers.values() for value in values}) or ", ".join(classes)
         raise InputError(f"{labels.name or name} has none of the labels {wanted} where the body is: set classes.")
     return LabeledPatient(name, square, numbers)
 
 
 def labeled_file(
-    ct: Path, labels: Path | None, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]
+    person: Person, labels: Path | None, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]
 ) -> LabeledPatient:
-    """As `labeled_volume`, from two files on one grid; the patient is named after the CT and its content.
+    """As `labeled_volume`, from the CT of somebody and its segmentation on the same grid.
 
-    Without a segmentation everything that is no air is `BODY`, see `refuse_unlabeled`.
+    The patient is named as `Person.stored_name` says. Without a segmentation everything that is no air is `BODY`, see
+    `refuse_unlabeled`.
+
+    Raises:
+        InputError: there is no such file, or it cannot be used.
     """
     from ctrestoration.io.images import read_labels, read_volume
-    from ctrestoration.training.cases import short_digest
 
-    volume = read_volume(ct)
-    name = f"{ct.name.split('.')[0]}-{short_digest(ct)}"
+    if person.file is None:
+        raise InputError(f"{person.name} has no CT file.")
+    volume = read_volume(person.file)
     if labels is None:
-        square = square_slices(volume, size, pixel_mm)
-        return LabeledPatient(name, square, (square.array > BODY_HU).astype(np.uint8))
-    return labeled_volume(name, volume, read_labels(labels, volume.grid), size, pixel_mm, classes)
+        return _whole_body(person.stored_name, volume, size, pixel_mm)
+    found = read_labels(labels, volume.grid)
+    return labeled_volume(person.stored_name, volume, found, size, pixel_mm, classes, strict=False)
+
+
+def _whole_body(name: str, volume: Volume, size: int, pixel_mm: float) -> LabeledPatient:
+    square = square_slices(volume, size, pixel_mm)
+    return LabeledPatient(name, square, (square.array > BODY_HU).astype(np.uint8))
 
 
 def refuse_unlabeled(classes: Mapping[str, Sequence[int]]) -> None:
@@ -182,8 +198,14 @@ def refuse_range(photons: float, most: float | None) -> None:
 
 
 def labeled_case(case: Case, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]) -> LabeledPatient:
-    """As `labeled_volume`, from a case of a public data set."""
+    """As `labeled_volume`, from a case of a public data set; the one class `BODY` needs no segmentation.
+
+    Raises:
+        InputError: it is damaged, has no labels, or its labels do not have these classes.
+    """
     found = case.load()
+    if found.volume is not None and tuple(classes) == (BODY,):
+        return _whole_body(case.patient, found.volume, size, pixel_mm)
     if found.volume is None or found.labels is None:
         raise InputError(f"{case.name} has no labeled CT: choose a data set with segmentations.")
     return labeled_volume(case.patient, found.volume, found.labels, size, pixel_mm, classes)

@@ -29,6 +29,7 @@ from ctrestoration.training.lowdose_cases import (
     split_of,
     usable_cases,
 )
+from ctrestoration.training.patients import file_patients
 
 Maker = Callable[[], LabeledPatient]
 
@@ -43,7 +44,8 @@ class LowDoseBuild(BuildSettings):
         labels: segmentations of the volumes, in their order; none at all where the one class is "body".
         dataset: name of a public data set whose cases are added, or None.
         dataset_folder: where it was unpacked.
-        classes: name -> its numbers in the segmentations, in the order of the class numbers.
+        classes: name -> its numbers in the segmentations, or none to find it by its name there; in the order of the
+            class numbers.
         photons: per detector bin without patient.
         photons_to: where given, every slice's number is drawn log-uniformly from `photons` up to this: for networks
             that are to know more than one dose.
@@ -99,7 +101,8 @@ class LowDoseBuild(BuildSettings):
         """Refuse what cannot be used, before anything is simulated.
 
         Raises:
-            InputError: a file is missing or has none of the labels, or a split is empty.
+            InputError: a file is missing or has none of the labels, a split is empty, or the first case of the data
+                set cannot be used (its labels have other classes).
         """
         for path in (*self.volumes, *self.labels):
             if not Path(path).exists():
@@ -107,6 +110,9 @@ class LowDoseBuild(BuildSettings):
         for number in range(self.phantoms, self.phantoms + len(self.volumes)):
             self.patient(number)
         self.splits()
+        first = self.phantoms + len(self.volumes)
+        if first < self.patients:
+            self.patient(first)
 
     def splits(self) -> dict[str, list[int]]:
         """Phantoms shuffled, at least one in each split where there are three; scans by their patient's name alone.
@@ -162,16 +168,16 @@ class LowDoseBuild(BuildSettings):
 
     @cached_property
     def _makers(self) -> list[tuple[str, Maker]]:
-        """Name and maker of everybody; names of files are those of their content."""
+        """Name and maker of everybody; a file's name decides its split, see `patients.file_patients`."""
         size, pixel, classes = self.size, self.pixel_mm, self.classes
         makers: list[tuple[str, Maker]] = []
         for number in range(self.phantoms):
             seed = derive(self.seed, "phantom", number) % 2**31
             makers.append((f"phantom-{seed}", partial(labeled_phantom, seed, size, pixel, tuple(classes))))
-        for ct, labels in zip(self.volumes, self.labels or [None] * len(self.volumes), strict=True):
-            name = Path(ct).name.split(".")[0]
+        people = file_patients([Path(path) for path in self.volumes])
+        for person, labels in zip(people, self.labels or [None] * len(people), strict=True):
             segmentation = None if labels is None else Path(labels)
-            makers.append((name, partial(labeled_file, Path(ct), segmentation, size, pixel, classes)))
+            makers.append((person.name, partial(labeled_file, person, segmentation, size, pixel, classes)))
         if self.dataset is not None:
             for case in usable_cases(self.dataset, Path(self.dataset_folder)):
                 makers.append((case.patient, partial(labeled_case, case, size, pixel, classes)))

@@ -16,6 +16,7 @@ from ctrestoration.errors import InputError
 from ctrestoration.training import config as parts
 from ctrestoration.training import recipes, sources
 from ctrestoration.training.config import PositiveInt
+from ctrestoration.training.patients import refuse_shared
 from ctrestoration.training.yaml_file import Document, Location, read_yaml
 
 if TYPE_CHECKING:
@@ -37,6 +38,19 @@ class DataConfig(parts.Strict):
     damaged_limit: int = Field(
         default=0, ge=0, description="So many damaged samples are skipped and counted before stopping."
     )
+
+    def create(self) -> tuple[sources.Source, sources.Source | None]:
+        """The sources of training and validation.
+
+        Raises:
+            InputError: see their `create`; or patients who are in both.
+        """
+        training = self.train.create()
+        if self.validation is None:
+            return training, None
+        validation = self.validation.create()
+        refuse_shared(training, validation)
+        return training, validation
 
 
 class RunConfig(parts.Strict):

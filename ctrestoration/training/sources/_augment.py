@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
+from ctrestoration.training.lowdose_classes import other_sides
 from ctrestoration.training.sources import DamagedSampleError, Sample
 
 BODY_HU = -300.0
@@ -37,9 +40,24 @@ def crop(sample: Sample, size: int, draw: np.random.Generator, in_body: bool = F
     return {name: array[..., row : row + size, column : column + size].copy() for name, array in sample.items()}
 
 
-def mirror(sample: Sample) -> Sample:
-    """Left becomes right."""
-    return {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
+def mirror(sample: Sample, classes: Sequence[str] = ()) -> Sample:
+    """Left becomes right, and so do classes that have a side: a mirrored left kidney is a right one.
+
+    Args:
+        sample: arrays; "labels", where there are some, are class numbers.
+        classes: names of the numbers 1, 2, ...
+
+    Returns:
+        The sample itself where the other side of a class is no class: no labels would be right.
+    """
+    numbers = other_sides(classes)
+    if numbers is None:
+        return sample
+    mirrored = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
+    if "labels" in mirrored and numbers != tuple(range(len(numbers))):
+        labels = mirrored["labels"]
+        mirrored["labels"] = np.asarray(numbers, dtype=labels.dtype)[labels.astype(np.intp)]
+    return mirrored
 
 
 def turn(sample: Sample, quarters: int) -> Sample:

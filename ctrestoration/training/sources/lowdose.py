@@ -27,7 +27,9 @@ from ctrestoration.training.lowdose_cases import (
     split_of,
     usable_cases,
 )
+from ctrestoration.training.patients import Person, file_patients
 from ctrestoration.training.sources import Sample
+from ctrestoration.training.sources._augment import mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,7 +66,9 @@ class Config(Strict):
     volumes: tuple[VolumeFiles, ...] = Field(default=(), description="Labeled CTs to add.")
     dataset: PublicDataset | None = Field(default=None, description="Cases of a public data set to add.")
     classes: dict[str, tuple[int, ...]] = Field(
-        default=CLASSES, min_length=1, description="Classes in order, each with its numbers in the segmentations."
+        default=CLASSES,
+        min_length=1,
+        description="Classes in order, each with its numbers in the segmentations; none ([]): by its name there.",
     )
     split: Literal["train", "validation", "test", "all"] = Field(
         default="train", description="Which patients; all: every volume, for a run without validation data."
@@ -78,6 +82,11 @@ class Config(Strict):
     pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
     slices: Literal[1, 3, 5] = Field(
         default=1, description="Slices in a sample, the middle one and its neighbors, each with noise of its own."
+    )
+    flip: bool = Field(
+        default=True,
+        description="Mirror left and right at random: kidney_left and kidney_right change places; where a class's "
+        "other side is no class, nothing is mirrored. Not applied to validation data.",
     )
     preset: Literal["true-scale", "lodopab"] = Field(
         default="true-scale", description="true-scale: the patient's own width; lodopab: every image is 26 cm wide."
@@ -132,7 +141,9 @@ class LowDose:
         self.settings = settings
         LowDoseSettings(**settings.scanner())
         refuse_range(settings.photons, settings.photons_to)
-        self.patients = self._listed()
+        people = self._listed()
+        self.patients = [(person.name, make) for person, make in people]
+        self._people = [person for person, _ in people]
         self._made: dict[int, LabeledPatient] = {}
         if not self.patients:
             raise InputError(
@@ -156,8 +167,8 @@ class LowDose:
         sample = {name: array[None] for name, array in pair.items()}
         if self.settings.slices > 1:
             sample |= self._around(patient, z, seed, pair, scanner)
-        if key.stage != "validation" and draw.random() < 0.5:
-            sample = {name: np.ascontiguousarray(array[..., ::-1]) for name, array in sample.items()}
+        if self.settings.flip and key.stage != "validation" and draw.random() < 0.5:
+            sample = mirror(sample, tuple(self.settings.classes))
         return sample
 
     def _around(self, patient: LabeledPatient, z: int, seed: int, pair: Sample, scanner: dict[str, Any]) -> Sample:
@@ -193,11 +204,15 @@ class LowDose:
         """Names of the patients of the split."""
         return [name for name, _ in self.patients]
 
+    def people(self) -> list[Person]:
+        """The patients of the split, see `patients.refuse_shared`."""
+        return list(self._people)
+
     def fingerprint(self) -> str:
         """Digest of the settings, the patients' names and the sizes of the volume files."""
         sizes = [path.stat().st_size for one in self.settings.volumes for path in one.files()]
         # What was added later leaves older fingerprints as they were.
-        later = {"slices": 1, "photons_to": None}
+        later = {"slices": 1, "photons_to": None, "flip": True}
         unused = {name for name, value in later.items() if getattr(self.settings, name) == value}
         text = json.dumps([self.settings.model_dump(mode="json", exclude=unused), self.names(), sizes], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
@@ -205,33 +220,34 @@ class LowDose:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": {}}
 
-    def _listed(self) -> list[tuple[str, Callable[[], LabeledPatient]]]:
-        """Names and makers of everybody in the split, phantoms first."""
+    def _listed(self) -> list[tuple[Person, Callable[[], LabeledPatient]]]:
+        """Patients and makers of everybody in the split, phantoms first."""
         one = self.settings
-        listed: list[tuple[str, Callable[[], LabeledPatient]]] = []
+        listed: list[tuple[Person, Callable[[], LabeledPatient]]] = []
         for number in range(one.phantoms):
             seed = phantom_seed(one.split, one.split_seed, number)
             make = partial(labeled_phantom, seed, one.size, one.pixel_mm, tuple(one.classes))
-            listed.append((f"phantom-{seed}", make))
+            listed.append((Person(f"phantom-{seed}"), make))
         for files in one.volumes:
             if files.labels is None:
                 refuse_unlabeled(one.classes)
             for path in files.files():
                 if not path.exists():
                     raise InputError(f"There is no file {path}.")
-            name = files.ct.name.split(".")[0]
-            if self._belongs(name):
-                make = partial(labeled_file, files.ct, files.labels, one.size, one.pixel_mm, one.classes)
-                listed.append((name, make))
+        people = file_patients([files.ct for files in one.volumes])
+        for person, files in zip(people, one.volumes, strict=True):
+            if self._belongs(person.name):
+                make = partial(labeled_file, person, files.labels, one.size, one.pixel_mm, one.classes)
+                listed.append((person, make))
         listed += self._public()
         return listed
 
-    def _public(self) -> list[tuple[str, Callable[[], LabeledPatient]]]:
+    def _public(self) -> list[tuple[Person, Callable[[], LabeledPatient]]]:
         if self.settings.dataset is None:
             return []
         one = self.settings
         return [
-            (case.patient, partial(labeled_case, case, one.size, one.pixel_mm, one.classes))
+            (Person(case.patient), partial(labeled_case, case, one.size, one.pixel_mm, one.classes))
             for case in usable_cases(self.settings.dataset.name, self.settings.dataset.folder)
             if self._belongs(case.patient)
         ]

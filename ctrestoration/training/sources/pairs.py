@@ -10,6 +10,7 @@ from pydantic import Field
 from ctrestoration.io.pairs import DamagedPairError, PairReader, read_manifest, stored_types
 from ctrestoration.training.config import DataPath, Strict
 from ctrestoration.training.keys import Key
+from ctrestoration.training.patients import Person
 from ctrestoration.training.sources import DamagedSampleError, Sample
 from ctrestoration.training.sources._augment import crop, mirror
 
@@ -23,7 +24,10 @@ class Config(Strict):
     crop: int | None = Field(
         default=None, ge=8, description="Random crop of so many rows and columns; none: whole slices."
     )
-    flip: bool = Field(default=True, description="Mirror left and right at random. Not applied to validation data.")
+    flip: bool = Field(
+        default=True,
+        description="Mirror left and right at random, classes with a side included. Not applied to validation data.",
+    )
 
     def images(self) -> set[str]:
         """See `sources.images_of`."""
@@ -40,6 +44,9 @@ class StoredPairs:
     def __init__(self, settings: Config) -> None:
         self.settings = settings
         self._reader = PairReader(settings.folder, settings.split)
+        manifest = read_manifest(settings.folder)
+        self._patients = [str(name) for name in manifest["splits"][settings.split]["patients"]]
+        self._classes = tuple(manifest["settings"].get("classes", ()))
 
     def __len__(self) -> int:
         return len(self._reader)
@@ -55,8 +62,12 @@ class StoredPairs:
         if self.settings.crop is not None:
             sample = crop(sample, self.settings.crop, draw)
         if self.settings.flip and key.stage != "validation" and draw.random() < 0.5:
-            sample = mirror(sample)
+            sample = mirror(sample, self._classes)
         return sample
+
+    def people(self) -> list[Person]:
+        """The patients of the split, see `patients.refuse_shared`."""
+        return [Person(name) for name in self._patients]
 
     def describe(self) -> dict[str, Any]:
         """How the pairs were simulated, as their manifest says."""
