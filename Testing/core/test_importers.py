@@ -67,11 +67,14 @@ def test_lits_skips_test_volumes_and_never_guesses_a_spacing(tmp_path: Path) -> 
         mask(tmp_path / "batch" / f"segmentation-{number}.nii", (1, 2), grid)
     ct(tmp_path / "volume-131.nii")
     ct(tmp_path / "copy" / "volume-0.nii")
+    for damaged in ("volume-7.nii", "segmentation-7.nii"):
+        (tmp_path / damaged).write_bytes(b"cut off")
     survey = importer("lits").survey(tmp_path)
     cases = by_name(survey)
     assert list(cases) == ["lits-000", "lits-028"]
     assert [one.reason for one in survey.skipped] == [
-        "is volume 0 once more, as batch/volume-0.nii", "has no segmentation (a test volume)",
+        "is volume 0 once more, as batch/volume-0.nii", "is no readable NIfTI file",
+        "has no segmentation (a test volume)",
     ]  # fmt: skip
     loaded = cases["lits-000"].load()  # type: ignore[attr-defined]
     assert loaded.labels.names == {1: "liver", 2: "liver_tumor"}
@@ -217,6 +220,32 @@ def test_lodopab_images_and_sinograms_belong_together(tmp_path: Path) -> None:
     outside = np.ones((362, 362), dtype=bool)
     outside[row - 45 : row + 46, column - 45 : column + 46] = False
     assert float(np.abs(loaded.low_dose.array[0][outside] + 1001).max()) < 60
+
+
+def test_lodopab_files_of_another_shape_are_skipped_and_a_bad_list_of_patients_is_named(tmp_path: Path) -> None:
+    import h5py
+
+    lodopab_files(tmp_path)
+    for number, data in ((1, np.zeros(())), (2, np.zeros((1, 300, 300))), (3, None)):
+        with h5py.File(tmp_path / f"ground_truth_train_{number:03d}.hdf5", "w") as file:
+            if data is None:
+                file.create_group("data")
+            else:
+                file["data"] = data
+        with h5py.File(tmp_path / f"observation_train_{number:03d}.hdf5", "w") as file:
+            file["data"] = np.zeros((1, 1000, 513), dtype=np.float32)
+    survey = importer("lodopab").survey(tmp_path)
+    assert [case.name for case in survey.cases] == ["train-00000"]
+    assert [one.path.name for one in survey.skipped] == [f"ground_truth_train_{n:03d}.hdf5" for n in (1, 2, 3)]
+    (tmp_path / "patient_ids_rand_train.csv").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="no readable CSV"):
+        importer("lodopab").survey(tmp_path)
+
+
+def test_totalsegmentator_names_a_table_that_it_cannot_read(tmp_path: Path) -> None:
+    (tmp_path / "meta.csv").write_bytes(b"image_id;a\xff")
+    with pytest.raises(InputError, match=r"meta\.csv is no readable CSV"):
+        importer("totalsegmentator").survey(tmp_path)
 
 
 def test_the_command_lists_and_writes_with_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -43,7 +43,12 @@ def survey(folder: Path, spacing: tuple[float, float, float] | None = None) -> S
         load = partial(load_pair, image, labels, LIVER_NAMES)
         notes: tuple[str, ...] = ()
         unusable = ""
-        if lost_its_geometry(image):
+        try:
+            lost = lost_its_geometry(image)
+        except InputError:
+            draft.skip(image, "is no readable NIfTI file")
+            continue
+        if lost:
             unusable = "lost its spacing" if spacing is None else ""
             load = partial(_refuse, image) if spacing is None else partial(load, spacing=spacing)
             notes = (f"{image.name} says identity axes and 1 mm voxels, as 3D-IRCADb's files do.",)

@@ -32,11 +32,13 @@ def survey(folder: Path) -> Survey:
     """See `Importer.survey`. A slice is a case: its neighbors were not published."""
     folder = checked_folder(folder)
     draft = Draft()
+    known_patients = {part: _patients(folder, part) for part in ("train", "validation", "test")}
     for path in sorted(folder.rglob("ground_truth_*.hdf5")):
         match = _FILE.match(path.name)
         if match is None:
             continue
         part, number = match[1], int(match[2])
+        patients = known_patients[part]
         observation = path.with_name(path.name.replace("ground_truth", "observation"))
         if not observation.is_file():
             draft.skip(path, f"has no {observation.name} beside it")
@@ -46,7 +48,6 @@ def survey(folder: Path) -> Survey:
         except InputError as error:
             draft.skip(path, str(error))
             continue
-        patients = _patients(folder, part)
         for index in range(count):
             position = number * PER_FILE + index
             known = position < len(patients)
@@ -77,9 +78,9 @@ def _count(truth: Path, observation: Path) -> int:
     try:
         with h5py.File(truth) as first, h5py.File(observation) as second:
             shapes = first["data"].shape, second["data"].shape
-    except (OSError, KeyError) as error:
+    except (OSError, KeyError, AttributeError) as error:
         raise InputError(f"{truth.name} or {observation.name} is damaged or has no array 'data'") from error
-    if shapes[0][0] != shapes[1][0] or shapes[1][1:] != (1000, 513):
+    if shapes[0][:1] != shapes[1][:1] or shapes[0][1:] != (362, 362) or shapes[1][1:] != (1000, 513):
         raise InputError(
             f"holds {shapes[0]} images and {shapes[1]} sinograms: (n, 362, 362) and (n, 1000, 513) expected"
         )
@@ -90,8 +91,11 @@ def _patients(folder: Path, part: str) -> list[str]:
     path = next(iter(sorted(folder.rglob(f"patient_ids_rand_{part}.csv"))), None)
     if path is None:
         return []
-    with path.open(encoding="utf-8", newline="") as stream:
-        return [row[0] for row in csv.reader(stream) if row]
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            return [row[0] for row in csv.reader(stream) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no readable CSV file: {error}.") from error
 
 
 def _load(truth: Path, observation: Path, index: int, name: str) -> Imported:

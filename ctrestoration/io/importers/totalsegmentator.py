@@ -49,8 +49,11 @@ def _meta(folder: Path) -> dict[str, dict[str, str]]:
     path = folder / "meta.csv"
     if not path.is_file():
         return {}
-    with path.open(encoding="utf-8-sig", newline="") as stream:
-        rows = list(csv.DictReader(stream, delimiter=";"))  # the data set's file has semicolons
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter=";"))  # the data set's file has semicolons
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} is no readable CSV file: {error}.") from error
     return {row["image_id"]: row for row in rows if row.get("image_id")}
 
 
