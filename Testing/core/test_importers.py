@@ -93,6 +93,7 @@ def test_msd_liver_names_its_patients_as_lits_does(tmp_path: Path) -> None:
     mask(tmp_path / "labelsTr" / "liver_5.nii.gz", (1, 2))
     (tmp_path / "imagesTr" / "._liver_5.nii.gz").write_bytes(b"mac")
     ct(tmp_path / "imagesTs" / "liver_131.nii.gz")
+    ct(tmp_path / "imagesTr" / "liver_9.nii.gz")
     facts = {
         "name": "LIVER", "modality": {"0": "CT"}, "labels": {"0": "background", "1": "liver", "2": "cancer"},
         "training": [
@@ -106,6 +107,7 @@ def test_msd_liver_names_its_patients_as_lits_does(tmp_path: Path) -> None:
     assert case.load().labels.names == {1: "liver", 2: "cancer"}  # type: ignore[union-attr]
     assert {one.path.name: one.reason for one in survey.skipped} == {
         "liver_6.nii.gz": "is listed in dataset.json and not there",
+        "liver_9.nii.gz": "is not listed in dataset.json",
         "._liver_5.nii.gz": "is a leftover of macOS, no image",
         "liver_131.nii.gz": "has no segmentation (a test volume)",
     }

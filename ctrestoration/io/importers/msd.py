@@ -27,7 +27,9 @@ def survey(folder: Path) -> Survey:
     names = _names(facts.get("labels", {}), folder)
     liver = "liver" in str(facts.get("name", "")).lower()
     draft = Draft()
+    listed = set()
     for image, labels in _training(facts, folder):
+        listed.add(image.name)
         missing = [path for path in (image, labels) if not path.is_file()]
         if missing:
             draft.skip(missing[0], "is listed in dataset.json and not there")
@@ -42,6 +44,8 @@ def survey(folder: Path) -> Survey:
                 draft.skip(path, "is a leftover of macOS, no image")
             elif place == "imagesTs":
                 draft.skip(path, "has no segmentation (a test volume)")
+            elif place == "imagesTr" and path.name not in listed:
+                draft.skip(path, "is not listed in dataset.json")
     notes = ["Headers of some volumes are reported mirrored left to right: check the side of the liver."]
     if liver:
         notes.append("These are the scans of LiTS, and patients are named as there: a split never tears them apart.")
