@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ctrestoration.control import SILENT, Control
+from ctrestoration.errors import InputError
 from ctrestoration.volume import Volume, axial_part
 
 if TYPE_CHECKING:
@@ -67,6 +68,27 @@ class Acquisition:
         return replace(
             self, image=self.image.part(where), sinogram=self.sinogram[cut], trace=self.trace[cut],
             metal=self.metal[cut],
+        )  # fmt: skip
+
+    def every_nth_view(self, n: int) -> Acquisition:
+        """The scan as if only every n-th view had been measured; its image is reconstructed from those.
+
+        Raises:
+            InputError: n does not divide the number of views.
+        """
+        if n < 1 or self.geometry.n_views % n:
+            raise InputError(f"Of {self.geometry.n_views} views every n-th can be kept where n divides them, not {n}.")
+        if n == 1:
+            return self
+        from ctrestoration.physics.fbp import fbp
+
+        sinogram = np.ascontiguousarray(self.sinogram[:, ::n])
+        geometry = replace(self.geometry, n_views=self.geometry.n_views // n)
+        mu = [fbp(one, geometry, self.image_grid, window=self.fbp_window, mode=self.fbp_mode) for one in sinogram]
+        image = (np.stack(mu) / np.float32(self.mu_water) - np.float32(1.0)) * np.float32(1000.0)
+        return replace(
+            self, image=self.image.replaced(image), sinogram=sinogram, geometry=geometry,
+            trace=np.ascontiguousarray(self.trace[:, ::n]), provenance={**self.provenance, "every_nth_view": n},
         )  # fmt: skip
 
     def save(self, path: str | Path) -> None:

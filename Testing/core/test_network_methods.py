@@ -29,7 +29,7 @@ from ctrestoration.physics.fbp import fbp  # noqa: E402
 from ctrestoration.simulate.metal import simulate_metal  # noqa: E402
 from ctrestoration.training.cases import Scan  # noqa: E402
 from ctrestoration.training.sources import scans  # noqa: E402
-from ctrestoration.volume import Grid, Volume  # noqa: E402
+from ctrestoration.volume import AIR_HU, Grid, Volume  # noqa: E402
 
 KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "image": ("unet", {"widths": [2, 4], "in_channels": 1}, {}),
@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "dictionary": ("dicdnet", {"stages": 1, "blocks": 1}, {}),
     "dual": ("indudonet", {"stages": 1, "blocks": 1}, {}),
     "guided": ("guided", {"prior_widths": [2, 4], "refine_widths": [2, 4]}, {}),
+    "sparse": ("indudonet", {"stages": 1, "blocks": 1, "prior": "nmar"}, {"every_nth_view": 4}),
     "plus": ("indudonet", {"stages": 1, "blocks": 1, "prior": "nmar"}, {}),
 }  # fmt: skip
 
@@ -140,31 +141,51 @@ def test_uncertainty_says_what_it_is_and_does_not_move_the_image(acquisition: Ac
     assert found.uncertainty.array[2].max() > 0
 
 
-@pytest.mark.parametrize(("kind", "preset"), [("dictionary", "adn-256"), ("plus", "clinical")])
+@pytest.mark.parametrize(
+    ("kind", "preset", "every"), [("dictionary", "adn-256", 1), ("plus", "clinical", 1), ("sparse", "adn-256", 4)]
+)
 def test_unrolled_networks_see_in_use_what_they_see_in_training(
-    kind: str, preset: str, volume: tuple[Volume, np.ndarray], tmp_path: Path
+    kind: str, preset: str, every: int, volume: tuple[Volume, np.ndarray], tmp_path: Path
 ) -> None:
     patient, metal = volume
     grid = patient.grid.crop((2, 0, 0), (3, 48, 48))
     simulation = simulate_metal(Volume(patient.array[2:3], grid), {"titanium": metal[2:3]}, preset=preset, seed=1)
-    settings = scans.Config(name="scans", size=48, pixel_mm=3.2, preset=preset, nmar=True)
+    settings = scans.Config(name="scans", size=48, pixel_mm=3.2, preset=preset, nmar=True, every_nth_view=every)
     trained = settings.create()._arrays(Scan(metal[2], simulation))
-    acquisition = simulation.acquisition
+    acquisition = simulation.acquisition.every_nth_view(every)
+    assert np.array_equal(trained["input"], np.maximum(acquisition.image.array[0], AIR_HU))
     runner = runners.open_runner(weights(tmp_path, kind), acquisition, "cpu")
     batch = runner.prepare(0)
     assert torch.equal(batch["li"][0, 0], torch.from_numpy(trained["li"]))
     assert torch.equal(batch["kept"][0, 0], torch.from_numpy(trained["kept"]))
-    if kind == "plus":
+    if kind != "dictionary":
         assert torch.equal(batch["prior"][0, 0], torch.from_numpy(trained["prior"]))
         for name in ("sinogram", "sinogram_li"):
             seen = runner.operator.to_network(torch.from_numpy(trained[name])[None, None])
             assert torch.allclose(batch[name], seen, rtol=1e-5)
     assert trained["li"][metal[2] > 0.5].mean() < 500, "tissue, not metal"
+    assert trained["sinogram"].shape == trained["target_sinogram"].shape
+    assert len(trained["sinogram"]) == acquisition.geometry.n_views * every
     filled = fbp(
-        trained["sinogram_li"], acquisition.geometry, acquisition.image_grid, window=acquisition.fbp_window,
+        trained["sinogram_li"][::every], acquisition.geometry, acquisition.image_grid, window=acquisition.fbp_window,
         mode=acquisition.fbp_mode,
     )  # fmt: skip
     np.testing.assert_allclose(trained["li"], (filled / acquisition.mu_water - 1.0) * 1000.0, atol=0.5)
+
+
+def test_views_that_were_not_measured_are_filled_in(acquisition: Acquisition, tmp_path: Path) -> None:
+    sparse = acquisition.every_nth_view(4)
+    assert sparse.geometry.n_views == acquisition.geometry.n_views // 4
+    np.testing.assert_allclose(sparse.geometry.angles, acquisition.geometry.angles[::4])
+    runner = runners.open_runner(weights(tmp_path, "sparse"), sparse, "cpu")
+    batch = runner.prepare(2)
+    assert batch["kept"].shape[2] == acquisition.geometry.n_views
+    assert not batch["kept"][0, 0, 1].any()
+    answer = runner.run(runner.network, batch, 2)
+    assert np.array_equal(answer.sinogram[~sparse.trace[2]], sparse.sinogram[2][~sparse.trace[2]])
+    assert np.isfinite(answer.image).all()
+    with pytest.raises(InputError, match="320 views every n-th can be kept where n divides them, not 7"):
+        acquisition.every_nth_view(7)
 
 
 def test_mirrored_copies_are_the_same_problem(acquisition: Acquisition, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from ctrestoration.networks import kind_of
 from ctrestoration.networks._blocks import DualDomain
 from ctrestoration.networks._images import HU_SCALE, network_inputs
 from ctrestoration.networks._operator import MU_WATER, NetworkOperator, from_hu, nominal_lengths, to_hu
+from ctrestoration.physics.projector import Projector
 from ctrestoration.volume import AIR_HU
 
 if TYPE_CHECKING:
@@ -131,6 +132,11 @@ class GuidedRunner(Runner):
 class UnrolledRunner(Runner):
     """Unrolled networks: they begin from the image of the interpolated sinogram, see `correct.unrolled`."""
 
+    @property
+    def every(self) -> int:
+        """Of the views that a network of sparse views fills in, every n-th was measured: the acquisition's."""
+        return int(self.about.get("every_nth_view", 1))
+
     def wanted(self) -> tuple[str, ...]:
         """See `Runner.wanted`."""
         return ()
@@ -138,7 +144,7 @@ class UnrolledRunner(Runner):
     def prepare(self, z: int) -> Batch:
         """See `Runner.prepare`."""
         prior = self.about["network"]["options"].get("prior") == "nmar"
-        given = unrolled_inputs(self.acquisition, z, self.corrected.projector, prior)
+        given = unrolled_inputs(self.acquisition, z, self.corrected.projector, prior, self.every)
         return {**super().prepare(z), **{name: self._tensor(array) for name, array in given.items()}}
 
 
@@ -158,7 +164,8 @@ class DualDomainRunner(UnrolledRunner):
 
     def __init__(self, network: nn.Module, about: Mapping[str, Any], acquisition: Acquisition, device: str) -> None:
         super().__init__(network, about, acquisition, device)
-        self.operator = NetworkOperator(self.corrected.projector)
+        geometry = replace(acquisition.geometry, n_views=acquisition.geometry.n_views * self.every)
+        self.operator = NetworkOperator(Projector(geometry, acquisition.image_grid))
         # Network units rest on one value of water; an acquisition may rest on another.
         self._water = MU_WATER / acquisition.mu_water
 
@@ -176,8 +183,8 @@ class DualDomainRunner(UnrolledRunner):
         prior = torch.flip(from_hu(batch["prior"]), axes) if "prior" in batch else None
         data = DualDomain(image, li, batch["sinogram"], batch["sinogram_li"], batch["kept"], prior)
         result = network(data, _Mirrored(self.operator, axes) if axes else self.operator)
-        completed = self.operator.to_line_integrals(result.sinograms[-1].float()) / self._water
-        hard = np.where(self.acquisition.trace[z], _array(completed), self.acquisition.sinogram[z])
+        completed = _array(self.operator.to_line_integrals(result.sinograms[-1].float()) / self._water)
+        hard = np.where(self.acquisition.trace[z], completed[:: self.every], self.acquisition.sinogram[z])
         return Answer(_array(to_hu(torch.flip(result.images[-1].float(), axes))), hard)
 
 

@@ -2,7 +2,8 @@
 
 Wang et al., "MEPNet: a model-driven equivariant proximal network for joint sparse-view reconstruction and metal
 artifact reduction in CT images", MICCAI 2023. Sparse views need no other network: `kept` is 0 in views that were not
-measured, and the images of `DualDomain` are reconstructed from the measured ones.
+measured, and the images of `DualDomain` are reconstructed from the measured ones; see `every_nth_view` of the source
+`scans`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class EquivariantStep(nn.Module):
         self.tail = nn.Conv2d(channels, channels, 3, padding=1)
 
     def equivariant(self, features: Tensor) -> Tensor:
-        """Features that turn with the image, summed over orientations: [sample, FEATURES, row, column]."""
+        """Features that turn with the image, averaged over orientations: [sample, FEATURES, row, column]."""
         turned = self.head(features)
         for block in self.blocks:
             turned = turned + 0.1 * block(turned)

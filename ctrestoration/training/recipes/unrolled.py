@@ -86,6 +86,7 @@ class Unrolled:
         self.settings, self.stages = settings, stages
         self._early: EarlyNetworks | None = None
         self._operator: NetworkOperator | None = None
+        self._every = 1
 
     def build(self, config: RunConfig) -> Parts:
         """See `Method.build`.
@@ -101,6 +102,7 @@ class Unrolled:
             raise InputError(
                 "InDuDoNet+ (prior nmar) needs the NMAR prior: set data.train.nmar and data.validation.nmar."
             )
+        self._every = source.every_nth_view
         if self._dual:
             self._operator = operator_of(source.preset, source.size, source.pixel_mm)
         if self.settings.uncertainty is not None:
@@ -205,6 +207,7 @@ class Unrolled:
         return {
             "network": {"name": self.settings.network.name, "options": self.settings.network.options()},
             "task": self.task,
+            "every_nth_view": self._every,
             "input": "scan in network units, see ctrestoration.networks._operator",
             "output": "images of every stage in network units, the last one being the answer",
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -20,6 +21,14 @@ class Config(simulated.Config):
     preset: str = Field(default="adn-256", description="Scanner preset of the simulation.")
     nmar: bool = Field(default=False, description="Add the NMAR prior image, which InDuDoNet+ looks at.")
 
+    every_nth_view: int = Field(
+        default=1,
+        ge=1,
+        le=32,
+        description="Sparse views, MEPNet's setting: only every n-th view is measured, images are reconstructed from "
+        "those, and the network fills the others in.",
+    )
+
     def images(self) -> set[str]:
         """See `sources.images_of`."""
         return {"li", *self.corrected}
@@ -37,8 +46,8 @@ class Scans(simulated.Simulated):
     """As `Simulated`; a sample holds more.
 
     Beside "input", "target" (HU) and "metal": "li" and, where asked for, "nmar" and "prior" [1, row, column] in HU;
-    "sinogram", "sinogram_li", "target_sinogram" (line integrals of the target) and "kept" (1 where a ray met no metal)
-    [1, view, bin].
+    "sinogram", "sinogram_li", "target_sinogram" (line integrals of the target) and "kept" (1 where a ray was measured
+    and met no metal) [1, view, bin].
     """
 
     settings: Config
@@ -52,8 +61,10 @@ class Scans(simulated.Simulated):
         from ctrestoration.correct.completion import projector_of
         from ctrestoration.correct.unrolled import unrolled_inputs
 
-        pair, acquisition = scan.pair(self.settings.corrected), scan.simulation.acquisition
-        projector = projector_of(acquisition)
-        mu = (pair["target"] + 1000.0) * np.float32(acquisition.mu_water / 1000.0)
-        inputs = unrolled_inputs(acquisition, 0, projector, self.settings.nmar)
-        return {**pair, **inputs, "target_sinogram": projector.forward(mu)}
+        full, every = scan.simulation.acquisition, self.settings.every_nth_view
+        measured = full.every_nth_view(every)
+        scan = replace(scan, simulation=replace(scan.simulation, acquisition=measured))
+        pair = scan.pair(self.settings.corrected)
+        inputs = unrolled_inputs(measured, 0, projector_of(measured), self.settings.nmar, every)
+        mu = (pair["target"] + 1000.0) * np.float32(full.mu_water / 1000.0)
+        return {**pair, **inputs, "target_sinogram": projector_of(full).forward(mu)}
