@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mar import methods_by_name
 from numpy.typing import NDArray
 from shipped import ATTRIBUTION, LICENSE, PIXEL_MM, SIZE, Steps, halve, split_volumes
 
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
+from ctrestoration.evaluate.metrics import RING_PIXELS
 from ctrestoration.training.cases import Scan
 from ctrestoration.training.sources import Sample, scans
 from ctrestoration.volume import AIR_HU
@@ -39,7 +41,6 @@ STORES: dict[str, dict[str, Any]] = {
     "validation": {"preset": "syndeeplesion-640", "count": 24},
 }
 
-RING_PIXELS = 10
 COLUMNS = {
     "dB truth": "psnr_db_truth", "dB clean": "psnr_db_reference", "ring HU": "ring_rmse_hu", "body HU": "body_rmse_hu",
     "change HU": "clean_change_hu", "in use HU": "clean_change_in_use_hu", "gain dB": "gain_over_nmar_db",
@@ -235,11 +236,9 @@ def _guided(sample: Sample, prior: NDArray[np.float32], settings: scans.Config) 
 
 def test(data: Path, out: Path, names: list[str], count: int, control: Control) -> dict[str, Any]:
     """Every method on scans of patients that were never trained on, by scanner and kind of patient."""
-    from ctrestoration.registry import get
     from ctrestoration.training.keys import Key
 
-    # Gains are over NMAR.
-    methods = {(found := get("mar", name)).name: found for name in dict.fromkeys(["nmar", *names])}
+    methods = methods_by_name(["nmar", *names])  # gains are over NMAR
     _, volumes = split_volumes(data, out / "volumes")
     first, phantoms = TEST_PHANTOMS
     results: dict[str, Any] = {}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ctrestoration.errors import InputError
-from ctrestoration.evaluate.challenge import challenge_measures
+from ctrestoration.evaluate.challenge import challenge_measures, challenge_of_volume
 from ctrestoration.evaluate.proton_range import (
     stopping_power_ratio,
     stopping_power_table,
@@ -49,6 +49,8 @@ def test_each_measure_answers_to_its_own_fault() -> None:
     noisy = challenge_measures(noisy_image, truth, metal, PIXEL, region)
     assert noisy["noise_hu"] == pytest.approx(20, rel=0.15)
     assert noisy["streak_hu"] == pytest.approx(2 * 2.06 * 20, rel=0.2), "means of the 5 % tails of a normal law"
+    whole = challenge_measures(noisy_image, truth, metal, PIXEL)
+    assert whole["noise_hu"] == pytest.approx(20, rel=0.05), "anatomy is no noise"
     without_metal = np.where(metal, 40.0, truth)
     knots = []
     for sigma in (0.4, 0.75, 1.0):
@@ -58,6 +60,23 @@ def test_each_measure_answers_to_its_own_fault() -> None:
     assert challenge_measures(without_metal, truth, metal, PIXEL)["metal_dice"] == 0.0
     eroded = np.where(truth == 600, 100.0, truth)
     assert challenge_measures(eroded, truth, metal, PIXEL)["bone_volume_ratio"] == 0.0
+
+
+def test_a_volume_is_the_mean_of_its_slices_with_metal() -> None:
+    truth, metal = patient()
+    reference = np.stack([truth, truth, np.full_like(truth, -1000.0), truth])
+    masks = np.stack([metal, metal, metal, np.zeros_like(metal)])
+    image = reference + np.array([10.0, 30.0, 500.0, 900.0])[:, None, None]
+    found = challenge_of_volume(image, reference, masks, (PIXEL, PIXEL))
+    assert found["slices"] == 2, "one slice holds no patient, one no metal"
+    assert found["rmse_hu"] == pytest.approx(20.0)
+    assert found["noise_hu"] == pytest.approx(0.0, abs=1e-9)
+    with pytest.raises(InputError, match="square"):
+        challenge_of_volume(image, reference, masks, (1.0, 2.0))
+    with pytest.raises(InputError, match="metal in a patient"):
+        challenge_of_volume(image, reference, np.zeros_like(masks), (1.0, 1.0))
+    with pytest.raises(InputError, match="one shape"):
+        challenge_of_volume(image, reference, masks[:2], (1.0, 1.0))
 
 
 def test_the_stopping_power_table_is_that_of_tissue() -> None:

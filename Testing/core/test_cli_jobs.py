@@ -245,6 +245,21 @@ def test_several_images_are_measured_at_once(scans, capsys) -> None:
     assert several[0]["rmse_hu"] == 0
 
 
+def test_the_challenge_s_measures_are_asked_for(bolt, scans, tmp_path: Path, capsys) -> None:
+    clean = read_volume(scans[0] / "reference.nii.gz")
+    metal = read_labels(bolt[1]).array > 0
+    with_metal = tmp_path / "truth.nii.gz"
+    write_volume(clean.replaced(np.where(metal, 8000, clean.array).astype(np.float32)), with_metal)
+    words = ("evaluate", str(scans[0] / "input.nii.gz"), "--reference", str(with_metal), "--challenge")
+    found = told(capsys, *words, "--metal", str(bolt[1]))["challenge"]
+    assert found["slices"] == int(metal.any(axis=(1, 2)).sum())
+    assert found["streak_hu"] > 2 * found["noise_hu"] > 0
+    assert found["metal_dice"] > 0.5, "a few pixels"
+    assert main([*words, "--metal", str(bolt[1])]) == 0
+    assert "streak_hu" in capsys.readouterr().out
+    assert "needs --metal" in refused(capsys, *words)
+
+
 def test_the_environment_lists_what_there_is(capsys) -> None:
     found = told(capsys, "environment")
     versions = {package["name"]: package for package in found["packages"]}

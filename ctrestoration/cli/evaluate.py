@@ -27,6 +27,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar=("LOW", "HIGH"),
         help="HU window of PSNR and SSIM (default: -1000 1604, the linear range of the public benchmarks)",
     )
+    parser.add_argument(
+        "--challenge",
+        action="store_true",
+        help="also the measures of the AAPM CT-MAR challenge, means over the slices with metal; image and reference "
+        "have to contain it",
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object; of several images, a list in it")
     add_reading_options(parser)
 
@@ -35,9 +41,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Read, measure, print."""
     from ctrestoration.cli.inputs import read_input
     from ctrestoration.cli.terminal import print_json, terminal_control
+    from ctrestoration.evaluate.challenge import challenge_of_volume
     from ctrestoration.evaluate.metrics import BENCHMARK_WINDOW, evaluate
     from ctrestoration.io.images import read_fraction
 
+    if arguments.challenge and not arguments.metal:
+        raise InputError("--challenge needs --metal MASK: where the metal is.")
     reference = read_input(arguments.reference, arguments)
     metal = None
     if arguments.metal:
@@ -53,7 +62,10 @@ def run(arguments: argparse.Namespace) -> int:
                 f"{path} and {arguments.reference} lie on different grids: {difference}; "
                 "resample one onto the other first."
             )
-        scores.append(evaluate(image.axial().array, reference.axial().array, metal, window))
+        shown, true = image.axial(), reference.axial()
+        scores.append(evaluate(shown.array, true.array, metal, window))
+        if arguments.challenge and metal is not None:
+            scores[-1]["challenge"] = challenge_of_volume(shown.array, true.array, metal, true.grid.spacing[:2])
     if not arguments.json:
         for path, found in zip(arguments.images, scores, strict=True):
             print((f"{path}\n" if len(scores) > 1 else "") + _table(found))
@@ -77,4 +89,8 @@ def _table(scores: dict[str, Any]) -> str:
         lines.append(f"{name.replace('_', ' '):<16}{numbers}")
     if scores["dice"] is not None:
         lines.append(f"bone Dice {scores['dice']:.4f} ({scores['mask']['dice']})")
+    if "challenge" in scores:
+        measures = dict(scores["challenge"])
+        lines.append(f"measures of the AAPM CT-MAR challenge, means over {measures.pop('slices')} slices with metal")
+        lines += [f"  {name:<20}{'-' if value is None else f'{value:.4g}':>10}" for name, value in measures.items()]
     return "\n".join(lines)

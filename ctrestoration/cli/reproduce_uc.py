@@ -62,8 +62,8 @@ def _results(out: Path, name: str, scale: Scale, control: Control) -> tuple[dict
         folder = out / "runs" / one.name
         scores[one] = known_or_made(folder / "test.json", partial(score_run, folder, out / "data" / "test", control))
         if one.variant == "uc":
-            look = partial(map_statistics, folder, out / "data" / "train", control)
-            maps[one] = known_or_made(folder / "map.json", lambda look=look: {"found": look()})["found"]
+            made = partial(map_statistics, folder, out / "data" / "train", control)
+            maps[one] = known_or_made(folder / "map.json", made)
     table = summarize(scale, scores, maps)
     train, _, test = scale.scans
     facts = [

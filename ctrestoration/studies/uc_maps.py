@@ -14,7 +14,7 @@ SCANS = 16
 """So many training scans are looked at, the first ones."""
 
 
-def map_statistics(folder: Path, scans: Path, control: Control) -> dict[str, Any] | None:
+def map_statistics(folder: Path, scans: Path, control: Control) -> dict[str, Any]:
     """Mean of U, and the share of pixels outside metal where it is above `ABOVE`, over the first training scans.
 
     Args:
@@ -23,7 +23,7 @@ def map_statistics(folder: Path, scans: Path, control: Control) -> dict[str, Any
         control: reported to between scans.
 
     Returns:
-        {"mean", "share_above", "scans"}; None where the run keeps no weights of its warm-up any more.
+        {"mean", "share_above", "scans"}; the first two None where the run keeps no weights of its warm-up any more.
     """
     import torch
 
@@ -38,11 +38,11 @@ def map_statistics(folder: Path, scans: Path, control: Control) -> dict[str, Any
 
     run, config = open_run(folder)
     if not any(run.snapshots.glob(f"{EarlyNetworks.WARM}-*.safetensors")):
-        return None
+        return {"mean": None, "share_above": None, "scans": 0}
     torch.set_num_threads(1)
     method = config.method.create(config)
     early = snapshots.load(run, EarlyNetworks.WARM, method.build(config).modules["g"])
-    settings = getattr(config.method, "uncertainty", config.method)
+    settings: Any = getattr(config.method, "uncertainty", config.method)
     source = Config(name="stored_scans", folder=scans).create()
     count = min(SCANS, len(source))
     total, above, pixels = 0.0, 0, 0

@@ -25,14 +25,14 @@ COLUMNS = (
 
 
 def summarize(
-    scale: Scale, scores: Mapping[Run, Mapping[str, Any]], maps: Mapping[Run, Mapping[str, Any] | None] | None = None
+    scale: Scale, scores: Mapping[Run, Mapping[str, Any]], maps: Mapping[Run, Mapping[str, Any]] | None = None
 ) -> dict[str, Any]:
     """Mean and standard deviation over the seeds of every variant, and of its gain over plain, seed by seed.
 
     Args:
         scale: of the study.
         scores: of every tested run, see `mar_scores.score_run`.
-        maps: of runs with the loss, see `uc_maps.map_statistics`; None where nothing is known of one.
+        maps: of runs with the loss, see `uc_maps.map_statistics`.
 
     Returns:
         JSON types: network -> {"input": scores, "variants": {variant: {"seeds", "psnr_db": [mean, spread], ...,
@@ -57,7 +57,7 @@ def summarize(
             "variants": variants,
             "published_gain": {"psnr_db": round(after[0] - before[0], 2), "ssim": round(after[1] - before[1], 3)},
         }
-        known = [found for run, found in (maps or {}).items() if run.network == network and found is not None]
+        known = [found for run, found in (maps or {}).items() if run.network == network and found["scans"]]
         if known:
             table[network]["uncertainty"] = {
                 key: spread_of([found[key] for found in known]) for key in ("mean", "share_above")
