@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 from ctrestoration.errors import InputError
 from ctrestoration.volume import AIR_HU
 
+MU_WATER = 0.0192
+"""Attenuation of water in 1/mm: what public MAR benchmarks round it to at 70 keV (NIST: 0.01929). They count in 1/cm,
+as `io.syndeeplesion` does; ten times this is another float than 0.192."""
+
 SCALE_TOP_HU = 3071.0
 """Highest HU of a 12-bit scanner scale (-1024..3071)."""
 

@@ -11,11 +11,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ctrestoration.hounsfield import MU_WATER as MU_WATER
 from ctrestoration.physics.geometry import ImageGrid
 from ctrestoration.physics.projector import Projector
-
-MU_WATER = 0.0192
-"""Attenuation of water in 1/mm that network units rest on."""
 
 FIELD_MM = 153.6
 """Bodies are seen as if the longer side of their image were so long, as in the public benchmarks: line integrals of

@@ -10,12 +10,10 @@ from numpy.typing import NDArray
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
+from ctrestoration.hounsfield import MU_WATER as MU_WATER
 from ctrestoration.physics.presets import scanner_preset
 from ctrestoration.physics.projector import Projector
 from ctrestoration.volume import AIR_HU, Volume
-
-MU_WATER = 0.0192
-"""Attenuation of water in 1/mm that turns HU into line integrals (the benchmark's rounded value at 70 keV)."""
 
 
 def acquisition_from_image(

@@ -20,6 +20,7 @@ from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.evaluate.masks import BODY_HU
+from ctrestoration.hounsfield import MU_WATER
 from ctrestoration.physics.fbp import fbp
 from ctrestoration.physics.geometry import Geometry, ImageGrid
 from ctrestoration.physics.materials import material
@@ -65,7 +66,7 @@ class MetalSettings:
     preset: str = "syndeeplesion-640"
     spectrum: str = "adn-120"
     tissue_model: TissueModel = "water-bone"
-    mu_water: float = 0.0192
+    mu_water: float = MU_WATER
     photons: float | None = 2e7
     scatter: float = 20.0
     scatter_ratio: float = 0.0
