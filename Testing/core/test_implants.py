@@ -25,7 +25,7 @@ from ctrestoration.implants import (
     require_patient,
     save_plan,
 )
-from ctrestoration.implants.anywhere import random_implants, random_shapes
+from ctrestoration.implants.anywhere import moved_anywhere, random_implants, random_shapes
 from ctrestoration.implants.catalogue import catalogue
 from ctrestoration.implants.checks import overlaps, require_sound
 from ctrestoration.implants.construct import loosening
@@ -313,6 +313,37 @@ def test_a_spine_case_places_a_graded_construct():
     assert case.plan is not None
     assert sum(case.description["grades"].values()) == len(case.plan.screws)
     assert sum(f.sum() for f in case.implants.values()) > 0
+
+
+def test_moved_implants_are_those_of_the_other_kind_elsewhere():
+    from ctrestoration.anatomy.spine.from_labels import segment_from_labels
+
+    labels = spine()
+    volume = Volume(np.where(labels.array > 0, 300, 40).astype(np.float32), labels.grid)
+    segmented = segment_from_labels(labels.grid, labels)
+    placed, moved, again = (
+        generate_case(volume, 4, spine=segmented, kind=kind) for kind in ("spine", "spine-moved", "spine-moved")
+    )
+    assert moved.plan is None, "the plan says where they would belong"
+    assert moved.description["grades"] == placed.description["grades"]
+    assert {**moved.description, "kind": "spine", "metal_ml": 0} == {**placed.description, "metal_ml": 0}
+    assert all(np.array_equal(moved.implants[name], again.implants[name]) for name in moved.implants)
+    total = sum(moved.implants.values())
+    assert not np.array_equal(total, sum(placed.implants.values()))
+    assert total.sum() > 0
+
+
+def test_a_body_moved_as_a_whole_keeps_its_shape():
+    volume, rng = _body(), np.random.default_rng(3)
+    parts, _ = random_implants(volume, rng)
+    moved = moved_anywhere(parts, volume, rng)
+    points, after = (np.concatenate([part.mesh.points for part in some]) for some in (parts, moved))
+    distances, kept = (np.linalg.norm(cloud - cloud[0], axis=1) for cloud in (points, after))
+    np.testing.assert_allclose(kept, distances, atol=1e-9)
+    assert not np.allclose(points, after)
+    i, j, k = np.round(volume.grid.to_index(after.mean(axis=0))).astype(int)
+    assert volume.array[k, j, i] > -300
+    assert moved_anywhere([], volume, rng) == []
 
 
 def test_random_metal_is_closed():

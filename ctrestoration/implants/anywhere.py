@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -54,6 +57,15 @@ def random_implants(volume: Volume, rng: np.random.Generator) -> tuple[list[Part
             parts.extend(Part(name, material, mesh) for name, material, mesh in device_parts(device))
             story.append({"kind": kind, "position": where.round(2).tolist()})
     return parts, story
+
+
+def moved_anywhere(parts: Sequence[Part], volume: Volume, rng: np.random.Generator) -> list[Part]:
+    """The same solids, moved together: turned about their middle, which comes to lie somewhere in the body."""
+    if not parts:
+        return []
+    turn, where = random_rotation(rng), point_in_body(volume, rng)
+    middle = np.concatenate([part.mesh.points for part in parts]).mean(axis=0)
+    return [replace(part, mesh=part.mesh.moved(turn, where - turn @ middle)) for part in parts]
 
 
 def random_shapes(volume: Volume, rng: np.random.Generator) -> tuple[list[Part], list[dict[str, object]]]:

@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from ctrestoration.anatomy.spine.result import SpineSegmentation
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
-from ctrestoration.implants.anywhere import point_in_body, random_implants, random_rotation, random_shapes
+from ctrestoration.implants.anywhere import (
+    moved_anywhere,
+    point_in_body,
+    random_implants,
+    random_rotation,
+    random_shapes,
+)
 from ctrestoration.implants.construct import Part, parts_of, place_parts
 from ctrestoration.implants.grading import Judgment, judge
 from ctrestoration.implants.plan import Device, Plan, Screw
@@ -27,6 +33,10 @@ from ctrestoration.volume import Volume
 
 MIX: dict[str, float] = {"spine": 0.55, "realistic": 0.15, "implants-anywhere": 0.20, "shapes": 0.10}
 """Kind of case -> its share."""
+
+MOVED: dict[str, str] = {"spine-moved": "spine", "realistic-moved": "realistic"}
+"""Kinds that are not in the mix: the very implants of another kind, all together in any pose anywhere in the body. What
+differs from that kind is where the metal lies, and nothing else."""
 
 _OTHER = ("plif-cage", "stent", "sternal-wire", "coil", "clip", "bone-cement")
 _MATERIALS = (("Ti6Al4V", "Ti6Al4V"), ("Ti6Al4V", "CoCrMo"), ("316L", "316L"))
@@ -102,7 +112,7 @@ def generate_case(
         seed: of everything random, >= 0.
         spine: its vertebrae, planned already where many cases are drawn; without them, or where no screw fits, a
             spine case becomes one of implants anywhere, and its description says so.
-        kind: a key of `MIX` instead of drawing one.
+        kind: a key of `MIX` or of `MOVED` instead of drawing one.
         control: reported to between parts.
 
     Raises:
@@ -111,12 +121,14 @@ def generate_case(
     """
     if int(seed) != seed or seed < 0:
         raise InputError(f"The seed of a case must be an integer from 0 on, not {seed}.")
-    if kind is not None and kind not in MIX:
-        raise InputError(f"Unknown kind of case {kind!r}: choose one of {', '.join(MIX)}.")
+    if kind is not None and kind not in {**MIX, **MOVED}:
+        raise InputError(f"Unknown kind of case {kind!r}: choose one of {', '.join({**MIX, **MOVED})}.")
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(int(seed))))
     drawn = str(rng.choice(list(MIX), p=list(MIX.values())))
     kind = kind or drawn
     description: dict[str, Any] = {"seed": int(seed), "kind": kind}
+    moved = kind in MOVED
+    kind = MOVED.get(kind, kind)
     plan: Plan | None = None
     parts: list[Part] = []
     if kind == "spine":
@@ -133,6 +145,10 @@ def generate_case(
         parts, description["devices"] = random_implants(volume, rng)
     elif kind == "shapes":
         parts, description["devices"] = random_shapes(volume, rng)
+    if moved:
+        # Random numbers of their own: the implants stay those of the other kind.
+        parts = moved_anywhere(parts, volume, np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 1]))))
+        plan = None
     implants = place_parts(parts, volume.grid, control.part(0.5, 1.0))
     description["metal_ml"] = {
         name: round(float(fraction.sum()) * volume.grid.voxel_mm3 / 1000, 4) for name, fraction in implants.items()

@@ -1,6 +1,8 @@
-"""Does it help to place implants as a surgeon would? Networks trained on realistic, random and mixed placement.
+"""Does it help to place implants as a surgeon would? Networks trained on realistic, random, mixed and moved placement.
 
-The same U-Net is trained on the same phantoms with each kind of metal, and tested on phantoms it never saw with both.
+The same U-Net is trained on the same phantoms with each kind of metal, and tested on phantoms it never saw with
+realistic and random metal. Random metal differs in more than its place: single screws, devices and shapes, no rods.
+"moved" differs in that alone: the implants of "realistic", all together in any pose.
 Everything else is equal: number of scans, gradient steps, seeds. CTs with real metal can be named beside: they have no
 truth, so what is measured of them is what `evaluate.without_truth` measures.
 """
@@ -25,7 +27,7 @@ from ctrestoration.volume import AIR_HU, LabelMap
 if TYPE_CHECKING:
     from ctrestoration.training.runfile import RunConfig
 
-TRAINED_ON = ("realistic", "random", "mixed")
+TRAINED_ON = ("realistic", "random", "mixed", "moved")
 TESTED_ON = ("realistic", "random")
 _REAL_SCORES = {"ring_sd_hu": ".0f", "ring_dark_percent": ".1f", "change_far_hu": ".1f"}
 

@@ -19,7 +19,7 @@ from ctrestoration.acquisition import Acquisition
 from ctrestoration.anatomy.spine.result import SpineSegmentation
 from ctrestoration.errors import InputError
 from ctrestoration.implants import loosening
-from ctrestoration.implants.generator import MIX, Case, PlannedSpine, generate_case
+from ctrestoration.implants.generator import MIX, MOVED, Case, PlannedSpine, generate_case
 from ctrestoration.io.pairs import Pair
 from ctrestoration.volume import AIR_HU, Grid, Volume
 
@@ -222,7 +222,7 @@ def draw_case(patient: Patient, draw: np.random.Generator, kinds: Sequence[str] 
     Args:
         patient: into whom.
         draw: everything random about it.
-        kinds: only these keys of `implants.generator.MIX`, in their proportion; empty: all.
+        kinds: only these keys of `implants.generator.MIX` (or `MOVED`), in their proportion; empty: all of the mix.
 
     Where nothing metallic lies in the volume (a tiny clip between two slices, bone cement alone), a case of the same
     kind is drawn again, so that the mix stays as it is. The description's seed and kind repeat the case.
@@ -232,7 +232,7 @@ def draw_case(patient: Patient, draw: np.random.Generator, kinds: Sequence[str] 
     """
     kind: str | None = None
     if kinds:
-        shares = np.array([MIX[name] for name in kinds])
+        shares = np.array([MIX[MOVED.get(name, name)] for name in kinds])
         kind = str(draw.choice(list(kinds), p=shares / shares.sum()))
     for _ in range(_TRIES):
         case = generate_case(patient.volume, int(draw.integers(2**31)), spine=patient.spine, kind=kind)

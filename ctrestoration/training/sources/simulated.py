@@ -29,6 +29,7 @@ PLACEMENTS: dict[str, tuple[str, ...]] = {
     "mixed": (),
     "realistic": ("spine", "realistic"),
     "random": ("implants-anywhere", "shapes"),
+    "moved": ("spine-moved", "realistic-moved"),
 }
 """Kinds of cases of each placement, see `cases.draw_case`."""
 
@@ -64,10 +65,11 @@ class Config(PatientsConfig):
         description="Share of samples without artifact, half of them with a mask, so that a metal-free image stays as "
         "it is. Never in validation data.",
     )
-    placement: Literal["mixed", "realistic", "random"] = Field(
+    placement: Literal["mixed", "realistic", "random", "moved"] = Field(
         default="mixed",
-        description="Which metal: planned screws and other implants where they belong (realistic), implants and shapes "
-        "in any pose (random), or both as `implants.generator` mixes them.",
+        description="Which metal: planned screws and other implants where they belong (realistic), single implants and "
+        "shapes in any pose (random), both as `implants.generator` mixes them, or the implants of realistic ones, all "
+        "together in any pose (moved).",
     )
     projected: bool = Field(
         default=False,
