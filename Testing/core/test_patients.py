@@ -14,9 +14,9 @@ pytest.importorskip("h5py", reason="training pairs are HDF5 files")
 pytest.importorskip("torch", reason="training needs PyTorch")
 
 from ctrestoration.cli.main import main
-from ctrestoration.errors import InputError
+from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.io.images import write_labels, write_volume
-from ctrestoration.io.pairs import SPLITS, PairReader, read_manifest, write_manifest, write_shard
+from ctrestoration.io.pairs import SPLITS, PairReader, read_manifest, verify_pairs, write_manifest, write_shard
 from ctrestoration.studies.task_adaptive import SCALES, build_settings
 from ctrestoration.training.keys import Key
 from ctrestoration.training.lowdose_cases import split_of
@@ -25,7 +25,6 @@ from ctrestoration.training.lowdose_dataset import LowDoseBuild
 from ctrestoration.training.patients import Person, file_patients, shared_people
 from ctrestoration.training.runfile import DataConfig
 from ctrestoration.training.sources import lowdose, pairs
-from ctrestoration.training.sources._augment import mirror
 from ctrestoration.volume import Grid, LabelMap, Volume
 
 SMALL = {"size": 32, "pixel_mm": 10.0, "views": 50, "fine_pixels": 32, "bins": 40}
@@ -234,26 +233,39 @@ def test_numbers_are_held_against_names() -> None:
 def test_another_data_set_than_lits_is_found_by_name_or_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    legs = (0, 3)
     for number in range(8):
         folder = tmp_path / "total" / f"s{number:04d}"
         volume, labels = scan(number)
         (folder / "segmentations").mkdir(parents=True)
         write_volume(volume, folder / "ct.nii.gz")
         for organ, value in (("spleen", 1), ("liver", 2)):
-            mask = LabelMap((labels.array == value).astype(np.uint16), labels.grid)
+            shown = value == 1 or number not in legs
+            mask = LabelMap(((labels.array == value) & shown).astype(np.uint16), labels.grid)
             write_labels(mask, folder / "segmentations" / f"{organ}.nii.gz")
     total = ("totalsegmentator", str(tmp_path / "total"))
     words = ["dataset", "build", str(tmp_path / "out"), "--task", "lowdose", "--phantoms", "3", "--dataset", *total,
              "--cases", "1", "--slices", "1", "--size", "32", "--pixel", "10", "--views", "50", "--bins", "40",
              "--fine-pixels", "32"]  # fmt: skip
     assert main(words) == 2
-    assert "number 1 is spleen, not liver: give liver=5" in capsys.readouterr().err
+    assert "number 1 is spleen, not liver: give liver without a number" in capsys.readouterr().err
     assert not (tmp_path / "out").exists(), "before anything is simulated"
     with pytest.raises(InputError, match="number 1 is spleen, not liver"):
         build_settings(SCALES["tiny"], total).patient(0)
     assert main([*words, "--classes", "liver"]) == 0
-    assert read_manifest(tmp_path / "out")["settings"]["classes"] == {"liver": []}
-    found = source(dataset={"name": total[0], "folder": total[1]}, split="all", classes={"liver": []}).patient(0)
+    told = capsys.readouterr().err
+    assert all(
+        f"totalsegmentator-s{number:04d} shows none of the classes liver and is left out" in told for number in legs
+    )
+    assert verify_pairs(tmp_path / "out") == []
+    manifest = read_manifest(tmp_path / "out")
+    assert manifest["settings"]["classes"] == {"liver": []}
+    patients = {name for split in manifest["splits"].values() for name in split["patients"]}
+    assert len(patients) == 3 + 6
+    assert not patients & {f"totalsegmentator-s{number:04d}" for number in legs}
+    everybody = source(dataset={"name": total[0], "folder": total[1]}, split="all", classes={"liver": []})
+    assert 1 in everybody.sample(Key(0, "main", 0, 0))["labels"], "the next one's"
+    found = everybody.patient(1)
     assert int(found.labels.sum()) * 100 == pytest.approx(9 * 121, rel=0.2), "the liver's pixels, not the spleen's"
     for bad, told in (("liver=x", "takes NAME=N"), ("=1", "every name once")):
         assert main([*words, "--classes", bad]) == 2
@@ -289,6 +301,26 @@ def test_other_sides() -> None:
     assert other_sides(("LeftKidney", "right kidney")) == (0, 2, 1)
     assert other_sides(("kidney_left", "liver")) is None
     assert other_sides(()) == (0,)
+
+
+def test_scans_that_are_all_in_one_split_are_told_of(tmp_path: Path) -> None:
+    path = files_in(tmp_path / "one", "p01.nii.gz")
+    labels = str(path.with_name("labels.nii.gz"))
+    settings = LowDoseBuild(phantoms=3, volumes=(str(path),), labels=(labels,), **SMALL)
+    with pytest.warns(CTRestorationWarning, match=r"Only phantoms are in \w+ and \w+, your scans are 1 in \w+:"):
+        settings.check()
+
+
+def test_a_shard_of_nobody_is_sound(tmp_path: Path) -> None:
+    folder = stored_pairs(tmp_path / "pairs", ("liver",), np.zeros((32, 32)))
+    manifest = read_manifest(folder)
+    digest = write_shard(folder / "more.h5", [], [{"patient": "p-legs", "count": 0}])
+    size = (folder / "more.h5").stat().st_size
+    empty = {"file": "more.h5", "count": 0, "bytes": size, "sha256": digest, "cases": []}
+    manifest["splits"]["train"]["shards"].insert(0, empty)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    assert verify_pairs(folder) == []
+    assert PairReader(folder, "train").read(0)["input"].shape == (32, 32)
 
 
 def test_mirrored_kidneys_change_places_in_simulated_slices() -> None:
@@ -328,7 +360,8 @@ def stored_pairs(folder: Path, classes: tuple[str, ...], labels: Any) -> Path:
     for split in SPLITS:
         cases = [{"patient": f"p-{split}", "count": 1}]
         digest = write_shard(folder / f"{split}.h5", [pair], cases)
-        shard = {"file": f"{split}.h5", "count": 1, "sha256": digest, "cases": cases}
+        size = (folder / f"{split}.h5").stat().st_size
+        shard = {"file": f"{split}.h5", "count": 1, "bytes": size, "sha256": digest, "cases": cases}
         splits[split] = {"patients": [f"p-{split}"], "count": 1, "shards": [shard]}
     write_manifest(folder, splits, (32, 32), {"classes": {name: [] for name in classes}}, ("labels",))
     return folder
@@ -354,11 +387,6 @@ def test_mirrored_stored_pairs(tmp_path: Path, classes: tuple[str, ...], numbers
     wanted[4:8, 26:30], wanted[4:8, 6:12] = numbers
     assert all(np.array_equal(sample["labels"][0], wanted) for sample in mirrored)
     assert all(np.array_equal(sample["input"][0], stored["input"][:, ::-1]) for sample in mirrored)
-
-
-def test_samples_without_labels_are_mirrored_as_before() -> None:
-    image = np.arange(12, dtype=np.float32).reshape(1, 3, 4)
-    assert np.array_equal(mirror({"input": image})["input"], image[..., ::-1])
 
 
 def test_a_build_takes_the_split_of_a_unique_file_as_before(tmp_path: Path) -> None:

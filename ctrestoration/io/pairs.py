@@ -48,7 +48,7 @@ def write_shard(
 
     Args:
         path: ends in .h5; an older shard is replaced whole.
-        pairs: all of one shape, and with the same names.
+        pairs: all of one shape, and with the same names; without any the shard holds its cases alone.
         cases: what was simulated, in the order of the pairs; JSON types, with "patient" and "count" (of pairs).
         lowest_hu: values below become this; the noise of low-dose images reaches below air.
 
@@ -61,7 +61,7 @@ def write_shard(
     """
     import h5py
 
-    names = [*_TYPES, *(name for name in _OPTIONAL if pairs and name in pairs[0])]
+    names = [*_TYPES, *(name for name in _OPTIONAL if name in pairs[0])] if pairs else []
     stored = {name: np.stack([_to_stored(name, pair[name], lowest_hu) for pair in pairs]) for name in names}
 
     def write(part: Path) -> None:
@@ -247,7 +247,7 @@ def _verify_shard(
         yield f"{path} is damaged: its SHA-256 is not the one in the manifest."
     try:
         with h5py.File(path, "r") as file:
-            for name, kind in types.items():
+            for name, kind in types.items() if shard["count"] else ():
                 yield from _verify_array(path, name, kind, file, (shard["count"], *shape), lowest_hu)
     except (OSError, RuntimeError) as error:
         yield f"{path} cannot be opened: {_brief(error)}."

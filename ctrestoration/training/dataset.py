@@ -258,7 +258,7 @@ def _describe(folder: Path, settings: BuildSettings, tasks: Sequence[Task]) -> d
         count = sum(int(case["count"]) for case in cases)
         split = splits[task.split]
         split["count"] += count
-        split["patients"] = sorted({*split["patients"], *(case["patient"] for case in cases)})
+        split["patients"] = sorted({*split["patients"], *(case["patient"] for case in cases if case["count"])})
         digest, size = sha256_of(path), path.stat().st_size
         split["shards"].append({"file": task.file, "count": count, "bytes": size, "sha256": digest, "cases": cases})
     return splits

@@ -50,11 +50,13 @@ class LabeledPatient:
         name: identifies the patient; a patient is never in two splits.
         volume: full dose, axial, square slices.
         labels: class numbers [z, y, x], uint8.
+        spare: one of many in a data set, who is left out where none of the classes is in the scan.
     """
 
     name: str
     volume: Volume
     labels: NDArray[np.uint8]
+    spare: bool = False
 
     @cached_property
     def slices(self) -> list[int]:
@@ -121,15 +123,21 @@ def labeled_volume(
     Raises:
         InputError: no body, none of the numbers is in the labels, or a number that the labels call otherwise.
     """
-    found_numbers = numbers_of(classes, labels, name, strict)
+    found = _labeled(name, volume, labels, size, pixel_mm, numbers_of(classes, labels, name, strict))
+    if not found.labels.any():
+        wanted = sorted({value for values in classes.values() for value in values}) or ", ".join(classes)
+        raise InputError(f"{labels.name or name} has none of the labels {wanted} where the body is: set classes.")
+    return found
+
+
+def _labeled(
+    name: str, volume: Volume, labels: LabelMap, size: int, pixel_mm: float, numbers_of_classes: Mapping[str, Any]
+) -> LabeledPatient:
     square = square_slices(volume, size, pixel_mm)
     found = labels_on(labels, square.grid)
     numbers = np.zeros(found.shape, dtype=np.uint8)
-    for number, values in enumerate(found_numbers.values(), start=1):
+    for number, values in enumerate(numbers_of_classes.values(), start=1):
         numbers[np.isin(found, list(values))] = number
-    if not numbers.any():
-        wanted = sorted({value for values in found_numbers.values() for value in values}) or ", ".join(classes)
-        raise InputError(f"{labels.name or name} has none of the labels {wanted} where the body is: set classes.")
     return LabeledPatient(name, square, numbers)
 
 
@@ -200,15 +208,18 @@ def refuse_range(photons: float, most: float | None) -> None:
 def labeled_case(case: Case, size: int, pixel_mm: float, classes: Mapping[str, Sequence[int]]) -> LabeledPatient:
     """As `labeled_volume`, from a case of a public data set; the one class `BODY` needs no segmentation.
 
+    A scan that shows none of the classes comes without labels: data sets of the whole body have many of these.
+
     Raises:
-        InputError: it is damaged, has no labels, or its labels do not have these classes.
+        InputError: it is damaged, has no labels at all, or its numbers mean something else.
     """
     found = case.load()
     if found.volume is not None and tuple(classes) == (BODY,):
         return _whole_body(case.patient, found.volume, size, pixel_mm)
     if found.volume is None or found.labels is None:
         raise InputError(f"{case.name} has no labeled CT: choose a data set with segmentations.")
-    return labeled_volume(case.patient, found.volume, found.labels, size, pixel_mm, classes)
+    numbers = numbers_of(classes, found.labels, case.name)
+    return replace(_labeled(case.patient, found.volume, found.labels, size, pixel_mm, numbers), spare=True)
 
 
 def usable_cases(dataset: str, folder: Path) -> list[Case]:

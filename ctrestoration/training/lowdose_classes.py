@@ -119,6 +119,8 @@ def _disagreement(name: str, number: int, called: Sequence[int], labels: LabelMa
     if called:
         right = ",".join(str(one) for one in called)
         return f"In the labels of {who} {what}: give {name}={right}, or {name} without a number to find it by its name."
+    if _is_organ(name):
+        return f"In the labels of {who} {what}: give {name} without a number to find it by its name."
     return f"In the labels of {who} {what}, which they do not have: they hold {_list(labels)}."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ctrestoration.errors import InputError
+from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.io.pairs import SPLITS, Pair
 from ctrestoration.training.cases import short_digest
 from ctrestoration.training.dataset import BuildSettings, signed
@@ -109,7 +110,7 @@ class LowDoseBuild(BuildSettings):
                 raise InputError(f"There is no file {path}.")
         for number in range(self.phantoms, self.phantoms + len(self.volumes)):
             self.patient(number)
-        self.splits()
+        self._warn_of_phantoms_alone(self.splits())
         first = self.phantoms + len(self.volumes)
         if first < self.patients:
             self.patient(first)
@@ -131,16 +132,29 @@ class LowDoseBuild(BuildSettings):
                 raise InputError(f"Nobody is in the split {name!r}: add patients or phantoms, or take another --seed.")
         return {name: sorted(numbers) for name, numbers in found.items()}
 
+    def _warn_of_phantoms_alone(self, splits: dict[str, list[int]]) -> None:
+        """Few scans may all fall into one split, where phantoms would hide it."""
+        real = {name: sum(number >= self.phantoms for number in numbers) for name, numbers in splits.items()}
+        without = [name for name, count in real.items() if not count]
+        if without and sum(real.values()):
+            there = ", ".join(f"{count} in {name}" for name, count in real.items() if count)
+            told = f"Only phantoms are in {' and '.join(without)}, your scans are {there}: add some or change --seed."
+            warnings.warn(told, CTRestorationWarning, stacklevel=3)
+
     def patient(self, number: int) -> LabeledPatient:
         """A patient by number: phantoms, volumes, cases of the public data set."""
         return self._makers[number][1]()
 
     def simulate(self, patient: Any, draw: np.random.Generator, split: str) -> tuple[list[Pair], dict[str, Any]]:
-        """See `BuildSettings.simulate`.
+        """See `BuildSettings.simulate`; somebody of a data set who shows none of the classes gives no pairs.
 
         Raises:
             InputError: the patient has no labeled pixel.
         """
+        if patient.spare and not patient.slices:
+            left = f"{patient.name} shows none of the classes {', '.join(self.classes)} and is left out."
+            warnings.warn(left, CTRestorationWarning, stacklevel=2)
+            return [], {"patient": patient.name, "slices": []}
         if not patient.slices:
             raise InputError(f"{patient.name} has no labeled pixel in any slice: leave it out.")
         count = min(self.slices, len(patient.slices))

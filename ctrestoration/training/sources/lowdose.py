@@ -157,8 +157,7 @@ class LowDose:
     def sample(self, key: Key) -> Sample:
         """See `Source.sample`."""
         draw = key.generator("case")
-        # In turn rather than by chance: an epoch sees everybody alike.
-        patient = self.patient(key.index % len(self.patients))
+        patient = self._whose(key.index)
         z = patient.slices[int(draw.integers(len(patient.slices)))]
         seed = int(draw.integers(2**31))
         scanner = self.settings.scanner()
@@ -170,6 +169,18 @@ class LowDose:
         if self.settings.flip and key.stage != "validation" and draw.random() < 0.5:
             sample = mirror(sample, tuple(self.settings.classes))
         return sample
+
+    def _whose(self, index: int) -> LabeledPatient:
+        """In turn rather than by chance: an epoch sees everybody alike, but for those who show none of the classes.
+
+        Raises:
+            InputError: nobody shows one.
+        """
+        for step in range(len(self.patients)):
+            patient = self.patient((index + step) % len(self.patients))
+            if patient.slices:
+                return patient
+        raise InputError(f"Nobody in the split {self.settings.split!r} shows {', '.join(self.settings.classes)}.")
 
     def _around(self, patient: LabeledPatient, z: int, seed: int, pair: Sample, scanner: dict[str, Any]) -> Sample:
         """The neighbors of a slice, at its dose; a scan's last slice is its own neighbor, noise included, as in use."""
@@ -195,7 +206,7 @@ class LowDose:
         if number not in self._made:
             name, make = self.patients[number]
             made = make()
-            if not made.slices:
+            if not made.slices and not made.spare:
                 raise InputError(f"{name} has no labeled pixel in any slice: nothing can be learned from it.")
             self._made[number] = made
         return self._made[number]
