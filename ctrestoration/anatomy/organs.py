@@ -85,8 +85,7 @@ def segment_organs(
     network = load_network(path)[0].to(device).requires_grad_(False)
     numbers = np.array([label or 0 for label in about["labels"]], dtype=np.uint16)
     control.report(0.02, "Resampling to the pixels that the network knows")
-    pixel_mm = training_pixel_mm(about)
-    seen = volume.axial() if pixel_mm is None else _resampled(volume, pixel_mm, int(_simulation(about).get("size", 0)))
+    seen = resampled_for(volume, about)
     found = np.zeros(seen.grid.shape, dtype=np.uint16)
     with torch.inference_mode():
         for z in control.part(0.1, 0.9).track(range(len(found)), f"Segmenting with {about.get('name', path.stem)}"):
@@ -105,7 +104,7 @@ def segment_organs(
     volumes = {name: float(counts[value]) * volume.grid.voxel_mm3 / 1000 for value, name in names.items()}
     labels = LabelMap(array, volume.grid, names, "organs")
     return OrganSegmentation(
-        labels, volumes, str(about.get("name", path.stem)), seen.grid.spacing[0], pixel_mm is not None
+        labels, volumes, str(about.get("name", path.stem)), seen.grid.spacing[0], training_pixel_mm(about) is not None
     )
 
 
@@ -132,6 +131,25 @@ def training_pixel_mm(about: dict[str, Any]) -> float | None:
     """The pixel size that weights were trained on, in mm, as their header says; None where it does not."""
     value = _simulation(about).get("pixel_mm")
     return float(value) if isinstance(value, (int, float)) and value > 0 else None
+
+
+def resampled_for(volume: Volume, about: dict[str, Any]) -> Volume:
+    """A CT on the pixels that weights were trained on: square axial slices; its own where their header does not say."""
+    pixel_mm = training_pixel_mm(about)
+    return volume.axial() if pixel_mm is None else _resampled(volume, pixel_mm, int(_simulation(about).get("size", 0)))
+
+
+def scanner_of(about: dict[str, Any], size: int) -> dict[str, Any]:
+    """Settings of `simulate_lowdose` with which weights were trained, for slices of so many rows and columns.
+
+    A larger image has a larger detector, of bins as wide as before.
+    """
+    made = _simulation(about)
+    known = {name: made[name] for name in ("preset", "photons", "views", "bins", "fine_pixels") if name in made}
+    for name in ("bins", "fine_pixels"):
+        if name in known:
+            known[name] = round(known[name] * size / int(made.get("size", size)))
+    return known
 
 
 def class_names(about: dict[str, Any]) -> dict[int, str]:
