@@ -113,6 +113,13 @@ def test_gradients_reach_the_image_through_a_frozen_network(kind: str) -> None:
     assert state_digest(frozen) == before, "statistics of its batch normalization would have moved in training mode"
 
 
+def test_the_organs_that_a_dice_loss_is_the_mean_of() -> None:
+    assert task(labels=(0, 1, 2)).organs == 2
+    assert task(labels=(0, 1, None)).organs == 1, "one is not labeled"
+    assert task(labels=(0, 1, 2), background=True).organs == 3
+    assert task(kind="detection", labels=(1, 2)).organs == 1
+
+
 def test_a_window_is_what_the_network_sees() -> None:
     seen = []
 

@@ -167,6 +167,13 @@ class TaskConfig(Strict):
         """Whether the network is given rather than trained here."""
         return self.weights is not None or self.brings_weights
 
+    @property
+    def organs(self) -> int:
+        """How many classes a Dice loss is the mean of; 1 for other losses."""
+        if self.kind != "segmentation":
+            return 1
+        return sum(label is not None and (self.background or label != 0) for label in self.labels)
+
     def head(self, training: bool) -> Head:
         """What the network is trained for or judged by."""
         if self.kind == "segmentation":

@@ -38,7 +38,9 @@ class Config(LowDoseConfig):
     tasks: tuple[TaskConfig, ...] = Field(default=(TaskConfig(),), min_length=1, description="What is done with them.")
     adversarial_weight: float = Field(default=1.0, ge=0, description="Weight of the critic's opinion.")
     pixel_weight: float = Field(default=0.5, ge=0, description="Weight of the squared error on LoDoPaB's scale.")
-    task_weight: float = Field(default=1.0, ge=0, description="Weight of the summed task losses.")
+    task_weight: float = Field(
+        default=1.0, ge=0, description="Weight of the task losses, summed over tasks and organs."
+    )
     critic: Literal["clip", "gradient_penalty"] = Field(
         default="clip", description="What keeps the critic's slope finite."
     )
@@ -97,7 +99,8 @@ class TaskWGAN(TaskMethod):
         output = self.restore(batch, parts)
         pixels = self.pixels(output, batch) / PAPER_SCALE
         losses = self.task_losses(output, batch, parts)
-        task = torch.stack([one.weight * losses[one.name] for one in self.tasks]).sum()
+        # Dice losses are means over the organs, here they count as sums.
+        task = torch.stack([one.weight * one.organs * losses[one.name] for one in self.tasks]).sum()
         adversarial = -_score(judge, output).mean()
         weights = self.settings
         total = weights.adversarial_weight * adversarial + weights.pixel_weight * pixels + weights.task_weight * task
