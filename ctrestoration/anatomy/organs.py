@@ -145,7 +145,9 @@ def scanner_of(about: dict[str, Any], size: int) -> dict[str, Any]:
     A larger image has a larger detector, of bins as wide as before.
     """
     made = _simulation(about)
-    known = {name: made[name] for name in ("preset", "photons", "views", "bins", "fine_pixels") if name in made}
+    known: dict[str, Any] = {
+        name: made[name] for name in ("preset", "photons", "views", "bins", "fine_pixels") if name in made
+    }
     for name in ("bins", "fine_pixels"):
         if name in known:
             known[name] = round(known[name] * size / int(made.get("size", size)))
