@@ -91,6 +91,13 @@ def test_stored_scans_are_the_same_every_epoch_and_split_by_phantom(study: Path,
     written = (study / "data" / "test" / "manifest.json").stat().st_mtime_ns
     uc.build_data(SCALE, study / "data", Control())
     assert (study / "data" / "test" / "manifest.json").stat().st_mtime_ns == written, "nothing is made twice"
+    begun = study / "data" / "test" / "build.json"
+    before = begun.read_text(encoding="utf-8")
+    content = json.loads(before)
+    del content["settings"]["every_nth_view"]
+    begun.write_text(json.dumps(content), encoding="utf-8")
+    uc.build_data(SCALE, study / "data", Control())
+    begun.write_text(before, encoding="utf-8")
     with pytest.raises(InputError, match="other settings"):
         uc.build_data(replace(SCALE, pixel_mm=9.0), study / "data", Control())
     copy = tmp_path / "damaged"

@@ -220,12 +220,21 @@ def _begin(folder: Path, wanted: dict[str, Any]) -> None:
     known = json.loads(begun.read_text(encoding="utf-8")) if begun.is_file() else None
     if known is None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{folder} is not empty: choose a new folder for the scans.")
-    if known not in (None, wanted):
+    if known is not None and _with_defaults(known) != _with_defaults(wanted):
         raise InputError(f"{folder} holds scans with other settings: choose another folder.")
     folder.mkdir(parents=True, exist_ok=True)
     if known is None:
         replace_json(begun, wanted)
     sweep_temporaries(folder)
+
+
+def _with_defaults(wanted: dict[str, Any]) -> dict[str, Any]:
+    """Settings that came after a store was begun have their default in it."""
+    try:
+        settings = scans.Config.model_validate(wanted["settings"]).model_dump(mode="json")
+    except (KeyError, ValueError):  # of derived images, or of another version altogether
+        return wanted
+    return {**wanted, "settings": settings}
 
 
 def _fill(
