@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help="replace an entry of the file"
     )
+    parser.add_argument("--scale", metavar="NAME", help="train this variant, which the file describes under 'scales'")
     parser.add_argument("--check", action="store_true", help="only check the run file; nothing is written")
     parser.add_argument("--detach", action="store_true", help="train in the background and return at once")
     parser.add_argument(
@@ -48,6 +49,11 @@ def run(arguments: argparse.Namespace) -> int:
     from ctrestoration.jobs.local import LocalBackend
     from ctrestoration.jobs.ssh import SshBackend
 
+    if arguments.scale is not None:
+        require_torch()  # yaml is one of the packages that it brings
+        from ctrestoration.training.yaml_file import scale_overrides
+
+        arguments.overrides = [*scale_overrides(arguments.config, arguments.scale), *arguments.overrides]
     if arguments.backend == "ssh":
         if not arguments.host:
             raise InputError("--backend ssh needs --host user@machine.")

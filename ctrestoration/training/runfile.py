@@ -71,6 +71,12 @@ class RunConfig(parts.Strict):
     hardware: parts.HardwareConfig = Field(default=parts.HardwareConfig(), description="Where and how to compute.")
     preview: parts.PreviewConfig = Field(default=parts.PreviewConfig(), description="Pictures while training.")
     log: parts.LogConfig = Field(default=parts.LogConfig(), description="Records.")
+    # Left out of what a run keeps and of its digest: by then a scale was chosen.
+    scales: dict[str, dict[str, Any]] = Field(
+        default={},
+        exclude=True,
+        description="Variants of this file for `train --scale NAME`: by name, what each replaces, as key.path: value.",
+    )
 
     @model_validator(mode="after")
     def _batches_fit(self) -> RunConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,28 @@ class Document:
                 raise InputError(f"--set {assignment}: {'.'.join(keys[: depth + 1])} is a value and has no keys.")
         target[keys[-1]] = value
         self.places[tuple(keys)] = f"--set {assignment}"
+
+
+def scale_overrides(path: Path, scale: str) -> list[str]:
+    """What a scale of a run file replaces, as `--set` takes it: "key.path=value".
+
+    Raises:
+        InputError: the file cannot be read, or describes no such scale.
+    """
+    scales = read_yaml(path).content.get("scales") or {}
+    if not isinstance(scales, dict) or scale not in scales:
+        known = ", ".join(str(name) for name in scales)
+        told = f"its scales are {known}" if known else "it has none (key scales)"
+        raise InputError(f"{path} describes no scale {scale!r}: {told}.")
+    entries = scales[scale]
+    if not isinstance(entries, dict):
+        raise InputError(f"{path}: scales.{scale} has to be a list of 'key.path: value' lines.")
+    return [f"{key}={_one_line(value)}" for key, value in entries.items()]
+
+
+def _one_line(value: Any) -> str:
+    """YAML that `Document.override` reads as the same value."""
+    return str(yaml.safe_dump([value], default_flow_style=True, width=math.inf)).strip()[1:-1]
 
 
 def read_yaml(path: Path) -> Document:
