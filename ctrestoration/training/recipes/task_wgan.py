@@ -38,9 +38,7 @@ class Config(LowDoseConfig):
     tasks: tuple[TaskConfig, ...] = Field(default=(TaskConfig(),), min_length=1, description="What is done with them.")
     adversarial_weight: float = Field(default=1.0, ge=0, description="Weight of the critic's opinion.")
     pixel_weight: float = Field(default=0.5, ge=0, description="Weight of the squared error on LoDoPaB's scale.")
-    task_weight: float = Field(
-        default=1.0, ge=0, description="Weight of the losses, summed over tasks and organs."
-    )
+    task_weight: float = Field(default=1.0, ge=0, description="Weight of the losses, summed over tasks and organs.")
     critic: Literal["clip", "gradient_penalty"] = Field(
         default="clip", description="What keeps the critic's slope finite."
     )
