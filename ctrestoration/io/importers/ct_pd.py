@@ -16,15 +16,13 @@ from typing import Any
 import numpy as np
 
 from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
+from ctrestoration.hounsfield import MU_WATER
 from ctrestoration.io.importers import Case, Draft, Imported, Survey, checked_folder
 from ctrestoration.io.importers.projections import Projections
 
 NAME = "ct-pd"
 TITLE = "LDCT-and-Projection-data (DICOM-CT-PD)"
 SOURCE = "Moen et al., Med. Phys. 48 (2021) 902; TCIA 10.7937/9NPB-2637, partly under limited access."
-
-MU_WATER = 0.0192
-"""Taken, with a warning, where a file does not have it, 1/mm."""
 
 WATER_RANGE = (0.015, 0.025)
 """What an attenuation of water can be at the energies of CT, 1/mm."""
@@ -148,6 +146,7 @@ def _water(view: Any, path: Path) -> float:
         InputError: the tag holds no number, or none that water can have in 1/mm or 1/cm.
     """
     if _WATER not in view:
+        # A file without it gets ours, and the user a warning.
         told = f"{path} does not say the attenuation of water: {MU_WATER} /mm is taken."
         warnings.warn(told, CTRestorationWarning, stacklevel=2)
         return MU_WATER

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.outcome import DataRefusedError
 from ctrestoration.networks import settings_classes
 from ctrestoration.networks._lowdose import task_input
-from ctrestoration.training.config import DataPath, Strict, one_of
+from ctrestoration.training.config import DataPath, Strict, Window, one_of
 from ctrestoration.training.method import Batch
 from ctrestoration.training.recipes._heads import Classification, Detection, Head, Segmentation
 
@@ -131,18 +131,11 @@ class TaskConfig(Strict):
         default="drop", description="segmentation: score of a class that a slice does not have: left out, or 1 if "
         "nothing was found and else 0.",
     )  # fmt: skip
-    window: tuple[float, float] | None = Field(
+    window: Window | None = Field(
         default=None,
         description="HU that the network sees as 0 and 1, clipped between; none: HU / 1000, as ours are trained.",
     )
     weight: float = Field(default=1.0, gt=0, description="Weight among several tasks.")
-
-    @field_validator("window")
-    @classmethod
-    def _window_rises(cls, window: tuple[float, float] | None) -> tuple[float, float] | None:
-        if window is not None and not window[0] < window[1]:
-            raise ValueError(f"the window has to rise, {window[0]:g} to {window[1]:g} does not")
-        return window
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> TaskConfig:
