@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError, InputError
 from ctrestoration.volume import Volume
@@ -58,6 +61,18 @@ def halve(network: Any) -> None:
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.half()
+
+
+def soft_disc(slice_of: Volume, diameter_mm: float) -> NDArray[np.bool_]:
+    """Where a disc is put to see what is left of it: in the middle of the largest soft region [1, row, column]."""
+    from scipy.ndimage import distance_transform_edt, gaussian_filter
+
+    smooth = gaussian_filter(slice_of.array[0], 3.0)
+    soft = (smooth > -150) & (smooth < 200)
+    row, column = np.unravel_index(int(np.argmax(distance_transform_edt(soft))), soft.shape)
+    rows, columns = np.indices(soft.shape)
+    distance = np.hypot((rows - row) * slice_of.grid.spacing[1], (columns - column) * slice_of.grid.spacing[0])
+    return np.asarray(distance <= diameter_mm / 2)[None]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shipped import ATTRIBUTION, LICENSE, Steps, halve, split_volumes
+from shipped import ATTRIBUTION, LICENSE, Steps, halve, soft_disc, split_volumes
 
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
@@ -122,7 +122,7 @@ def test(data: Path, out: Path, names: list[str], count: int, control: Control) 
             for z in places:
                 grid = whole.grid.crop((z, 0, 0), (z + 1, *whole.grid.shape[1:]))
                 plain = Volume(whole.array[z : z + 1], grid, whole.name)
-                disc = _disc(plain)
+                disc = soft_disc(plain, DISC_MM)
                 marked = Volume(plain.array + CONTRAST_HU * disc, grid, whole.name)
                 scan, other = (simulate_lowdose(one, photons=photons, seed=z) for one in (plain, marked))
                 for name in rows:
@@ -138,18 +138,6 @@ def test(data: Path, out: Path, names: list[str], count: int, control: Control) 
                 for name, some in rows.items()
             }
     return {"slices_each": count, "results": results}
-
-
-def _disc(slice_of: Volume) -> Any:
-    """Where a disc of `DISC_MM` is put: in the middle of the largest evenly soft region of a slice."""
-    from scipy.ndimage import distance_transform_edt, gaussian_filter
-
-    smooth = gaussian_filter(slice_of.array[0], 3.0)
-    soft = (smooth > -150) & (smooth < 200)
-    row, column = np.unravel_index(int(np.argmax(distance_transform_edt(soft))), soft.shape)
-    rows, columns = np.indices(soft.shape)
-    distance = np.hypot((rows - row) * slice_of.grid.spacing[1], (columns - column) * slice_of.grid.spacing[0])
-    return (distance <= DISC_MM / 2)[None]
 
 
 def _scores(image: Any, truth: Any) -> dict[str, float]:
