@@ -120,6 +120,7 @@ def test_a_network_of_fewer_seeds_takes_no_part_in_a_claim_and_says_so() -> None
         "full-dose": row({0: 0.90, 1: 0.92}),
     }  # fmt: skip
     assert claims(table)["gap_closed"]["says"].startswith("adaptive-0.5 ")
+    assert claims(table)["every_alpha_helps"]["values"]["adaptive-0.1 - base"] == pytest.approx(0.1), "of seed 0"
     spread = {score: {"sd": 0.1, "seed_sd": None} for score in ("dice", "psnr_db", "heldout_dice")}
     shown = {name: {score: one[score] | spread[score] for score in spread} for name, one in table.items()}
     text = markdown("tiny", {"rows": shown, "ranks": {}, "claims": claims(table)}, [])
