@@ -12,13 +12,22 @@ import pytest
 torch = pytest.importorskip("torch", reason="networks need PyTorch")
 pytest.importorskip("safetensors", reason="weights are safetensors files")
 
-from ctrestoration.anatomy.organs import class_names, segment_organs, training_pixel_mm  # noqa: E402
+from ctrestoration import registry  # noqa: E402
+from ctrestoration.anatomy.organs import (  # noqa: E402
+    class_names,
+    scanner_of,
+    segment_organs,
+    segmenter_header,
+    training_pixel_mm,
+)
 from ctrestoration.cli.main import main  # noqa: E402
 from ctrestoration.control import Control  # noqa: E402
 from ctrestoration.errors import Cancelled, InputError  # noqa: E402
 from ctrestoration.io.images import read_labels, write_volume  # noqa: E402
+from ctrestoration.models.catalog import find_model  # noqa: E402
 from ctrestoration.models.weights import save_weights  # noqa: E402
 from ctrestoration.networks import build_network  # noqa: E402
+from ctrestoration.simulate.lowdose import simulate_lowdose  # noqa: E402
 from ctrestoration.training.lowdose_cases import labeled_phantom  # noqa: E402
 from ctrestoration.volume import Grid, Volume  # noqa: E402
 
@@ -169,3 +178,27 @@ def test_what_headers_say() -> None:
     assert training_pixel_mm(header(pixel_mm=3.4)) == 3.4
     assert training_pixel_mm(header()) == 2.5, "simulated while training"
     assert training_pixel_mm({"labels": [0, 1]}) is None
+
+
+def test_the_shipped_networks_help_a_phantom_of_their_training() -> None:
+    """A low dose by the scanner of the training, of a patient that was not in it."""
+    about = segmenter_header(find_model("liver-segmenter"))
+    size, pixel_mm = 96, training_pixel_mm(about)
+    patient = labeled_phantom(7001, size, pixel_mm)
+    slices = np.flatnonzero((patient.labels == 1).any(axis=(1, 2)))[::3]
+    grid = Grid.from_parts((len(slices), size, size), (pixel_mm, pixel_mm, 15.0))
+    truth = patient.labels[slices] == 1
+    scan = simulate_lowdose(Volume(patient.volume.array[slices], grid), **scanner_of(about, size))
+    assert scan.acquisition.geometry.n_bins == 136
+
+    def scores(image: Volume) -> tuple[float, float]:
+        found = segment_organs(image).labels.array == 1
+        dice = 2 * np.count_nonzero(found & truth) / (np.count_nonzero(found) + np.count_nonzero(truth))
+        return dice, float(np.sqrt(np.mean((image.array - scan.truth.array) ** 2)))
+
+    low = scores(scan.acquisition.image)
+    for name in ("lowdose-base", "lowdose-liver"):
+        dice, error = scores(registry.get("reconstruction", name).restore(scan.acquisition).image)
+        assert dice > low[0] + 0.01, name
+        assert error < 0.6 * low[1], name
+    assert scores(scan.truth)[0] > 0.95
