@@ -201,4 +201,4 @@ def test_the_shipped_networks_help_a_phantom_of_their_training() -> None:
         dice, error = scores(registry.get("reconstruction", name).restore(scan.acquisition).image)
         assert dice > low[0] + 0.01, name
         assert error < 0.6 * low[1], name
-    assert scores(scan.truth)[0] > 0.95
+    assert scores(scan.truth)[0] > 0.93
