@@ -111,13 +111,19 @@ def test_stored_scans_are_the_same_every_epoch_and_split_by_phantom(study: Path,
         stored_scans.Config(name="stored_scans", folder=copy).create().sample(Key(1, "main", 0, 0))
 
 
-def test_kept_maps_are_those_made_anew(study: Path) -> None:
-    """A run that goes on in a new process makes its maps again: they have to be the ones it had."""
-    config = uc.run_file(SCALE, uc.Run("dicdnet", "uc", 0))
-    run = create_run(config, study / "runs" / "dicdnet-uc-0")
-    run, config = open_run(run.root)
+@pytest.fixture(scope="module")
+def trained(study: Path) -> Any:
+    """A finished run of the study: its directory, run file and method."""
+    made = create_run(uc.run_file(SCALE, uc.Run("dicdnet", "uc", 0)), study / "runs" / "dicdnet-uc-0")
+    run, config = open_run(made.root)
     method = config.method.create(config)
     fit(method, config, run)
+    return run, config, method
+
+
+def test_kept_maps_are_those_made_anew(trained: Any) -> None:
+    """A run that goes on in a new process makes its maps again: they have to be the ones it had."""
+    run, config, method = trained
     early = method._early
     assert early is not None
     assert set(early._kept) == {0, 1}
@@ -142,6 +148,7 @@ def test_kept_maps_are_those_made_anew(study: Path) -> None:
     assert torch.equal(again, kept)
 
 
+@pytest.mark.usefixtures("trained")
 def test_a_stopped_study_goes_on_and_prints_its_table(
     study: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
