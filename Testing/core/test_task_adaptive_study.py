@@ -25,7 +25,7 @@ from ctrestoration.evaluate.task_scores import rank_correlation  # noqa: E402
 from ctrestoration.studies import running  # noqa: E402
 from ctrestoration.studies import task_adaptive as study  # noqa: E402
 from ctrestoration.studies.task_adaptive_claims import claims  # noqa: E402
-from ctrestoration.studies.task_adaptive_tables import PUBLISHED, markdown, paired, summarize, title  # noqa: E402
+from ctrestoration.studies.task_adaptive_tables import PUBLISHED, markdown, paired, pareto_front, summarize, title  # noqa: E402
 from ctrestoration.training.launch import create_run, open_run, train_here  # noqa: E402
 
 MICRO = replace(
@@ -152,6 +152,17 @@ def test_tables_say_mean_and_spread_of_slices_and_seeds() -> None:
     text = markdown("tiny", result, ["Facts."])
     assert "| Base U-Net | 36.05 ± 1.00 (0.00) | 36.05 ± 1.32 |" in text
     assert "| psnr_db | +1.00 | 10 |" in text
+
+
+def test_the_front_holds_what_no_other_row_beats_in_both() -> None:
+    table = {
+        "base": row({0: 0.80}, 43.0), "adaptive-0.1": row({0: 0.88}, 38.0), "adaptive-0.001": row({0: 0.87}, 42.0),
+        "adaptive-0.5": row({0: 0.86}, 37.0), "joint-0.9": row({0: 0.0}, 20.0), "full-dose": {"dice": {"mean": 0.9}},
+    }  # fmt: skip
+    assert pareto_front(table) == ["base", "adaptive-0.001", "adaptive-0.1"]
+    assert pareto_front({"base": row({0: 0.8}), "residual": row({0: 0.8})}) == ["base", "residual"], "equals"
+    text = markdown("tiny", {"rows": {}, "ranks": {}, "claims": {}, "front": ["base", "adaptive-0.1"]}, [])
+    assert "more Dice at once: Base U-Net; Task-adaptive, alpha = 0.1." in text
 
 
 def test_a_plan_holds_what_its_runs_need() -> None:

@@ -56,7 +56,8 @@ def summarize(
 
     Returns:
         JSON types: "rows": {row: {score: {"mean", "sd" over slices, "seeds" (mean of each), "seed_sd"}}}, with
-        "validation" {score: mean} where known; "ranks": {score: {"rho", "rows"}}; "claims".
+        "validation" {score: mean} where known; "ranks": {score: {"rho", "rows"}}; "claims"; "front":
+        rows, see `pareto_front`.
     """
     table: dict[str, Any] = {}
     for name, seeds in rows.items():
@@ -77,7 +78,26 @@ def summarize(
         known = [one for one in by_seed.values() if one]
         scores = sorted(set.intersection(*map(set, known))) if known else []
         table[name]["validation"] = {score: float(np.mean([one[score] for one in known])) for score in scores}
-    return {"rows": table, "ranks": _ranks(table), "claims": claims(table)}
+    return {"rows": table, "ranks": _ranks(table), "claims": claims(table), "front": pareto_front(table)}
+
+
+def pareto_front(table: Mapping[str, Any]) -> list[str]:
+    """Rows that no other row beats in PSNR and in the frozen segmenter's Dice at once, the best PSNR first.
+
+    Rows of fewer seeds than others have take no part.
+    """
+    most = max((_seed_count(row) for row in table.values()), default=0)
+    points = {
+        name: (row["psnr_db"]["mean"], row["dice"]["mean"])
+        for name, row in table.items()
+        if "psnr_db" in row and "dice" in row and _seed_count(row) == most
+    }
+    front = [
+        name
+        for name, (psnr, dice) in points.items()
+        if not any(p >= psnr and d >= dice and (p, d) != (psnr, dice) for p, d in points.values())
+    ]
+    return sorted(front, key=lambda name: -points[name][0])
 
 
 def paired(volumes: Mapping[str, Mapping[int, Mapping[str, float]]], against: str = "base") -> dict[str, Any]:
@@ -163,6 +183,8 @@ def markdown(name: str, result: Mapping[str, Any], facts: Sequence[str]) -> str:
     for score, rank in result["ranks"].items():
         rho = "-" if rank["rho"] is None else f"{rank['rho']:+.2f}"
         lines.append(f"| {score} | {rho} | {len(rank['rows'])} |")
+    if result.get("front"):
+        lines += ["", f"No other row has more PSNR and more Dice at once: {'; '.join(map(title, result['front']))}."]
     lines += ["", "| claim | holds here | figures |", "|---|---|---|"]
     for claim in result["claims"].values():
         figures = [f"{name}: {value:.3f}" for name, value in claim["values"].items() if value is not None]
