@@ -48,7 +48,9 @@ def test_every_network_has_a_recipe_at_every_scale(name: str, scale: str) -> Non
         pytest.importorskip("monai.networks.nets", reason="MONAI is not installed")
     method = config.method.create(config)
     if scale == "tiny":
-        assert method.build(config).modules["g"] is not None
+        network = method.build(config).modules["g"]
+        assert all(parameter.requires_grad for parameter in network.parameters())
+        assert sum(parameter.numel() for parameter in network.parameters()) > 100
     if scale == "paper":
         assert config == load_config(path), "the file as it stands"
         if config.method.name == "unrolled":

@@ -13,6 +13,7 @@ from core.dicom_files import stored_ct, write_series
 
 from ctrestoration.errors import InputError
 from ctrestoration.io.importers import Survey, importer
+from ctrestoration.volume import Volume
 
 
 def series(folder: Path, seed: int = 0) -> None:
@@ -33,8 +34,8 @@ def test_pairs_are_matched_by_patient_in_every_layout(layout: str, tmp_path: Pat
     (case,) = survey.cases
     assert (case.name, case.patient) == ("L067-3mm", "mayo-L067")
     loaded = case.load()
-    assert loaded.volume is not None
-    assert loaded.low_dose is not None
+    assert isinstance(loaded.volume, Volume)
+    assert isinstance(loaded.low_dose, Volume)
     assert loaded.volume.grid.mismatch(loaded.low_dose.grid) is None
     assert (loaded.volume.array != loaded.low_dose.array).any()
     assert sorted(one.reason for one in survey.skipped) == [

@@ -73,7 +73,7 @@ def scan(folder: Path, *views: Any) -> Path:
 def loaded(folder: Path) -> Projections:
     (case,) = importer("ct-pd").survey(folder).cases
     found = case.load().projections
-    assert found is not None
+    assert isinstance(found, Projections)
     return found
 
 

@@ -14,6 +14,7 @@ pytest.importorskip("SimpleITK", reason="SimpleITK is not installed")
 from ctrestoration.cli.main import main
 from ctrestoration.errors import InputError
 from ctrestoration.io.importers import importer
+from ctrestoration.volume import LabelMap, Volume
 
 COLUMNS = [
     "File_name", "Patient_index", "Study_index", "Series_ID", "Key_slice_index", "Measurement_coordinates",
@@ -60,7 +61,7 @@ def test_hu_are_shifted_and_runs_split_at_gaps(tmp_path: Path) -> None:
     assert {one.path.name for one in survey.skipped} == {"108.png", "109.png"}
     loaded = survey.cases[0].load()
     assert loaded.labels is None
-    assert loaded.volume is not None
+    assert isinstance(loaded.volume, Volume)
     assert loaded.volume.grid.spacing == pytest.approx((0.74, 0.74, 5.0))
 
 
@@ -69,8 +70,8 @@ def test_slices_run_from_head_to_feet(tmp_path: Path) -> None:
     slices(tmp_path, 103, 104, 107)
     info(tmp_path, lesion(103, "3, 4, 17, 18"))
     first, second = (case.load().volume for case in importer("deeplesion").survey(tmp_path).cases)
-    assert first is not None
-    assert second is not None
+    assert isinstance(first, Volume)
+    assert isinstance(second, Volume)
     assert np.linalg.det(first.grid.affine[:3, :3]) > 0
     assert first.grid.affine[2, 2] == 5.0
     for volume, z, number in ((first, 1, 103), (first, 0, 104), (second, 0, 107)):
@@ -93,7 +94,7 @@ def test_lesions_become_boxes_with_their_facts(tmp_path: Path) -> None:
     assert case.notes == ("1 of 4 lesions possibly noisy, without label.",)
     loaded = case.load()
     labels = loaded.labels
-    assert labels is not None
+    assert isinstance(labels, LabelMap)
     assert labels.names == {3: "lesion_mediastinum", 4: "lesion_liver", 9: "lesion"}
     assert (labels.array[0] == 9).all(), "slice 105 comes first; a box beyond the edge is cut there"
     assert not labels.array[1].any()
@@ -114,7 +115,7 @@ def test_a_small_lesion_stays_visible_in_a_large_one(tmp_path: Path) -> None:
     slices(tmp_path, 103)
     info(tmp_path, lesion(103, "8, 8, 12, 12", kind=5), lesion(103, "2, 2, 18, 18", kind=8))
     labels = importer("deeplesion").survey(tmp_path).cases[0].load().labels
-    assert labels is not None
+    assert isinstance(labels, LabelMap)
     assert labels.array[0, 9, 9] == 5
     assert labels.array[0, 3, 3] == 8
 

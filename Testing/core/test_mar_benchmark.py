@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,8 @@ import pytest
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.errors import InputError
 
-
-@pytest.fixture(scope="module")
-def mar() -> ModuleType:
-    path = Path(__file__).parents[2] / "benchmarks" / "mar.py"
-    spec = importlib.util.spec_from_file_location("mar_benchmark", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+import mar
 
 
 def slice_of_a_body() -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +25,7 @@ def slice_of_a_body() -> tuple[np.ndarray, np.ndarray]:
     return truth, np.hypot(rows - 5, columns) < 4
 
 
-def result_of(mar: ModuleType, metal: np.ndarray, images: dict[str, np.ndarray]) -> dict[str, Any]:
+def result_of(metal: np.ndarray, images: dict[str, np.ndarray]) -> dict[str, Any]:
     truth, _ = slice_of_a_body()
     hu = mar._hu(truth)
     uncorrected = np.where(metal, 8000.0, hu).astype(np.float32)
@@ -47,11 +37,11 @@ def result_of(mar: ModuleType, metal: np.ndarray, images: dict[str, np.ndarray])
     return {"cases": 1, "fbp": "exact", "methods": {name: mar._summary(rows, name) for name in images}}
 
 
-def test_the_challenge_s_measures_stand_beside_the_others(mar: ModuleType) -> None:
+def test_the_challenge_s_measures_stand_beside_the_others() -> None:
     truth, metal = slice_of_a_body()
     perfect = np.where(metal, 8000.0, mar._hu(truth)).astype(np.float32)
     noisy = perfect + np.where(metal, 0, np.random.default_rng(0).normal(0, 30, perfect.shape)).astype(np.float32)
-    result = result_of(mar, metal, {"perfect": perfect, "noisy": noisy})
+    result = result_of(metal, {"perfect": perfect, "noisy": noisy})
     best = result["methods"]["perfect"]["challenge"]
     assert best["streak_hu"] == best["noise_hu"] == best["range_error_mm"] == 0.0
     assert best["metal_dice"] == best["sharpness"] == 1.0
@@ -62,15 +52,15 @@ def test_the_challenge_s_measures_stand_beside_the_others(mar: ModuleType) -> No
     assert table.splitlines()[-1].split()[-2] == f"{result['methods']['noisy']['challenge']['noise_hu']:.1f}"
 
 
-def test_a_score_that_does_not_exist_is_a_dash(mar: ModuleType) -> None:
+def test_a_score_that_does_not_exist_is_a_dash() -> None:
     truth, metal = slice_of_a_body()
     nothing = np.zeros_like(metal)
-    result = result_of(mar, nothing, {"only": mar._hu(truth) + np.float32(20)})
+    result = result_of(nothing, {"only": mar._hu(truth) + np.float32(20)})
     assert result["methods"]["only"]["ring_rmse_hu"] is None
     assert " - " in mar._table(result).splitlines()[-1]
 
 
-def test_methods_of_one_name_are_numbered(mar: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_methods_of_one_name_are_numbered(monkeypatch: pytest.MonkeyPatch) -> None:
     class Weights:
         name = "unet"
 
@@ -81,7 +71,7 @@ def test_methods_of_one_name_are_numbered(mar: ModuleType, monkeypatch: pytest.M
 
 
 def test_a_picture_is_drawn_anew_and_nothing_else_is_overwritten(
-    mar: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Slice:
         name, metals = "a/b", (0, 1)

@@ -121,8 +121,9 @@ def generate_case(
     """
     if int(seed) != seed or seed < 0:
         raise InputError(f"The seed of a case must be an integer from 0 on, not {seed}.")
-    if kind is not None and kind not in {**MIX, **MOVED}:
-        raise InputError(f"Unknown kind of case {kind!r}: choose one of {', '.join({**MIX, **MOVED})}.")
+    known = (*MIX, *MOVED)
+    if kind is not None and kind not in known:
+        raise InputError(f"Unknown kind of case {kind!r}: choose one of {', '.join(known)}.")
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(int(seed))))
     drawn = str(rng.choice(list(MIX), p=list(MIX.values())))
     kind = kind or drawn

@@ -200,7 +200,7 @@ def _published_part(volume: Volume) -> Volume:
     Raises:
         InputError: slices of another size.
     """
-    depth, *size = volume.grid.shape
+    size = list(volume.grid.shape[1:])
     if size == [STRICT_SIZE, STRICT_SIZE]:
         return volume
     if size != [512, 512]:
@@ -208,8 +208,7 @@ def _published_part(volume: Volume) -> Volume:
             f"LoDoPaB is made of slices of 512 x 512 pixels, these have {size[1]} x {size[0]}: take the preset "
             "lodopab, which counts the whole image as 26 cm, or true-scale."
         )
-    grid = volume.grid.crop((0, CROP, CROP), (depth, 512 - CROP, 512 - CROP))
-    return replace(volume, array=np.ascontiguousarray(volume.array[:, CROP:-CROP, CROP:-CROP]), grid=grid)
+    return volume.part((slice(None), slice(CROP, -CROP), slice(CROP, -CROP)))
 
 
 def _within_a_step(shape: tuple[int, ...], key: tuple[int, int]) -> NDArray[np.float32]:

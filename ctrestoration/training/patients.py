@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def _shared_files(some: Sequence[Person], others: Sequence[Person]) -> Iterator[
     """Files that are on both sides, or whose content is: under whatever name."""
     from ctrestoration.jobs.durable import sha256_of
 
+    digest = cache(sha256_of)
     places = {_place(person.file): person for person in others if person.file is not None}
     sizes: dict[int, list[Path]] = {}
     for place in places:
@@ -138,7 +140,7 @@ def _shared_files(some: Sequence[Person], others: Sequence[Person]) -> Iterator[
             continue
         place = _place(person.file)
         same_size = sizes.get(place.stat().st_size, []) if place.is_file() else []
-        if place in places or (same_size and sha256_of(place) in {sha256_of(path) for path in same_size}):
+        if place in places or (same_size and digest(place) in {digest(path) for path in same_size}):
             yield person.name
 
 

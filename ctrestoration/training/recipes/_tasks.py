@@ -163,9 +163,8 @@ class TaskConfig(Strict):
     @property
     def organs(self) -> int:
         """How many classes a Dice loss is the mean of; 1 for other losses."""
-        if self.kind != "segmentation":
-            return 1
-        return sum(label is not None and (self.background or label != 0) for label in self.labels)
+        head = self.head(training=False)
+        return len(head.counted) if isinstance(head, Segmentation) else 1
 
     def head(self, training: bool) -> Head:
         """What the network is trained for or judged by."""

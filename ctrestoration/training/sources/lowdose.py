@@ -141,9 +141,7 @@ class LowDose:
         self.settings = settings
         LowDoseSettings(**settings.scanner())
         refuse_range(settings.photons, settings.photons_to)
-        people = self._listed()
-        self.patients = [(person.name, make) for person, make in people]
-        self._people = [person for person, _ in people]
+        self.patients = self._listed()
         self._made: dict[int, LabeledPatient] = {}
         if not self.patients:
             raise InputError(
@@ -204,20 +202,20 @@ class LowDose:
             InputError: a file is damaged, or has no labeled pixel.
         """
         if number not in self._made:
-            name, make = self.patients[number]
+            person, make = self.patients[number]
             made = make()
             if not made.slices and not made.spare:
-                raise InputError(f"{name} has no labeled pixel in any slice: nothing can be learned from it.")
+                raise InputError(f"{person.name} has no labeled pixel in any slice: nothing can be learned from it.")
             self._made[number] = made
         return self._made[number]
 
     def names(self) -> list[str]:
         """Names of the patients of the split."""
-        return [name for name, _ in self.patients]
+        return [person.name for person, _ in self.patients]
 
     def people(self) -> list[Person]:
         """The patients of the split, see `patients.refuse_shared`."""
-        return list(self._people)
+        return [person for person, _ in self.patients]
 
     def fingerprint(self) -> str:
         """Digest of the settings, the patients' names and the sizes of the volume files."""
