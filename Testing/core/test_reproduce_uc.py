@@ -29,6 +29,8 @@ from ctrestoration.training.keys import Key  # noqa: E402
 from ctrestoration.training.launch import create_run, open_run  # noqa: E402
 from ctrestoration.training.sources import DamagedSampleError, stored_scans  # noqa: E402
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+
 SCALE = replace(
     uc.SCALES["tiny"],
     size=32,
@@ -270,6 +272,49 @@ def test_stored_scans_can_be_cropped_turned_and_joined_as_images(study: Path) ->
         config.as_scans()
     assert stored_scans.Config(name="stored_scans", folder=folder).fixed()
     assert not config.fixed()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+@pytest.mark.parametrize("cut", [{"crop": 16, "augment": True}, {}], ids=["crops", "whole"])
+def test_samples_kept_on_the_device_are_the_same_ones(study: Path, device: str, cut: dict[str, Any]) -> None:
+    from ctrestoration.training.loader import Loader
+
+    settings = stored_scans.Config(name="stored_scans", folder=study / "data" / "train", **cut)
+    keys = [[Key(1, stage, epoch, index) for index in (1, 0)] for stage in ("main", "validation") for epoch in (0, 1)]
+    usual = list(Loader(settings.create()).batches(keys))
+    kept = settings.model_copy(update={"keep": "device"})
+    resident = list(Loader(kept.create(), device=torch.device(device)).batches(keys))
+    for one, other in zip(usual, resident, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name].cpu()) for name in one)
+        assert {tensor.device.type for name, tensor in other.items() if name != "index"} == {device}
+
+
+def test_networks_can_be_taught_the_truth_of_stored_scans(tmp_path: Path) -> None:
+    from ctrestoration.training.scan_store import build_scans, read_scan
+    from ctrestoration.training.sources import scans
+
+    folder = tmp_path / "scans"
+    settings = scans.Config(
+        name="scans", phantoms=1, count=4, size=32, pixel_mm=10.0, clean=0.5, preset="adn-256", truth=True
+    )
+    build_scans(folder, settings, 0, "main")
+    taught = stored_scans.Config(name="stored_scans", folder=folder, target="truth")
+    assert taught.images() == {"li"}, "no network may look at the truth"
+    source, again = taught.create(), settings.create()
+    kinds = set()
+    for index in range(4):
+        key = Key(0, "main", 0, index)
+        target, scan = source.sample(key)["target"], read_scan(folder, index)
+        clean = np.array_equal(scan["input"], scan["target"])
+        kinds.add(clean)
+        expected = scan["target"] if clean else again.truth(key)[None]
+        assert np.array_equal(target, expected)
+    assert kinds == {False, True}
+    old = tmp_path / "old"
+    build_scans(old, settings.model_copy(update={"truth": False, "count": 1}), 0, "main")
+    with pytest.raises(InputError, match="stored without their truth"):
+        stored_scans.Config(name="stored_scans", folder=old, target="truth").create()
 
 
 def test_images_derived_from_stored_scans_are_images_of_recipes(study: Path, tmp_path: Path) -> None:

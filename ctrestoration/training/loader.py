@@ -80,6 +80,10 @@ class Loader:
         damaged_limit: so many damaged samples may be skipped in all.
         warn: called with (sentence, data) where a worker died or a sample was skipped.
         pin: page-locked memory, for copies to a GPU.
+        device: where the training computes; a source that keeps its samples there makes batches there.
+
+    Raises:
+        DataRefusedError: such a source is damaged.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class Loader:
         damaged_limit: int = 0,
         warn: Callable[[str, dict[str, Any]], None] = lambda message, data: None,
         pin: bool = False,
+        device: torch.device | None = None,
     ) -> None:
         self.source = source
         self.workers = workers
@@ -100,6 +105,7 @@ class Loader:
         self._retried = False
         self._keys: list[Sequence[Key]] = []
         self._opened: DataLoader[Any] | None = None
+        self._resident = source.resident(device) if device is not None and hasattr(source, "resident") else None
 
     def batches(self, keys: Sequence[Sequence[Key]]) -> Iterator[Batch]:
         """One batch for each entry of `keys`.
@@ -108,6 +114,9 @@ class Loader:
             DataRefusedError: more damaged samples than allowed; names file and index.
             OutOfMemoryError: loader processes were killed twice.
         """
+        if self._resident is not None:
+            yield from map(self._resident.batch, keys)
+            return
         done = 0
         while done < len(keys):
             iterator = None

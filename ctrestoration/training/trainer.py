@@ -72,11 +72,12 @@ class Trainer:
             damaged_limit=config.data.damaged_limit,
             warn=self._warn,
             pin=device.type == "cuda",
+            device=device,
         )
         self.steps_per_epoch = len(training) // config.data.batch_size
         self.judge = None
         if validation is not None:
-            checker = Loader(validation, workers=config.data.workers, warn=self._warn)
+            checker = Loader(validation, workers=config.data.workers, warn=self._warn, device=device)
             validator = Validator(self.updater, checker, config.seed, config.data.batch_size)
             self.judge = Judge(validator, config, run, recorder, ranks, device, self.steps_per_epoch)
         self.total = self.steps_per_epoch * sum(stage.epochs for stage in method.stages)

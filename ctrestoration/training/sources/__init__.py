@@ -47,7 +47,8 @@ class Source(Protocol):
         """A digest of the data behind it, for the provenance.
 
         A source whose settings do not say how its data came to be can add `describe() -> dict`, JSON types, which goes
-        into the provenance and onto the card of the weights.
+        into the provenance and onto the card of the weights. One that can keep its samples on the device of the
+        training adds `resident(device)`, see `_resident.ResidentSamples`; None where its settings do not ask for it.
         """
         ...
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from ctrestoration.training.cases import Scan
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample, simulated
+from ctrestoration.volume import AIR_HU
 
 
 class Config(simulated.Config):
@@ -29,9 +30,15 @@ class Config(simulated.Config):
         "those, and the network fills the others in.",
     )
 
+    truth: bool = Field(
+        default=False,
+        description="Add the noise-free patient at 70 keV without metal, the target that published networks are "
+        "taught: `target` of stored scans.",
+    )
+
     def images(self) -> set[str]:
         """See `sources.images_of`."""
-        return {"li", *self.corrected}
+        return {"li", *self.corrected, *(("truth",) if self.truth else ())}
 
     def as_scans(self) -> Config:
         """These settings: how the scans are simulated."""
@@ -45,7 +52,8 @@ class Config(simulated.Config):
 class Scans(simulated.Simulated):
     """As `Simulated`; a sample holds more.
 
-    Beside "input", "target" (HU) and "metal": "li" and, where asked for, "nmar" and "prior" [1, row, column] in HU;
+    Beside "input", "target" (HU) and "metal": "li" and, where asked for, "nmar", "prior" and "truth" [1, row, column]
+    in HU;
     "sinogram", "sinogram_li", "target_sinogram" (line integrals of the target) and "kept" (1 where a ray was measured
     and met no metal) [1, view, bin].
     """
@@ -67,4 +75,9 @@ class Scans(simulated.Simulated):
         pair = scan.pair(self.settings.corrected)
         inputs = unrolled_inputs(measured, 0, projector_of(measured), self.settings.nmar, every)
         mu = (pair["target"] + 1000.0) * np.float32(full.mu_water / 1000.0)
-        return {**pair, **inputs, "target_sinogram": projector_of(full).forward(mu)}
+        made = {**pair, **inputs, "target_sinogram": projector_of(full).forward(mu)}
+        if self.settings.truth:
+            # A scan without artifact has to stay as it is: it is its own truth.
+            clean = np.array_equal(pair["input"], pair["target"])
+            made["truth"] = pair["target"] if clean else np.maximum(scan.simulation.truth.array[0], np.float32(AIR_HU))
+        return made

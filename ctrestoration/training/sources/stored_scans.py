@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from ctrestoration.errors import InputError
 from ctrestoration.training.config import DataPath, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample, scans
-from ctrestoration.training.sources._augment import crop, mirror, turn
+from ctrestoration.training.sources._augment import BODY_HU, View, crop_corner
+
+if TYPE_CHECKING:
+    import torch
+
+    from ctrestoration.training.sources._resident import ResidentSamples
 
 
 class Config(Strict):
@@ -33,8 +40,15 @@ class Config(Strict):
         description="Mirror and turn by quarters at random: images only. Not applied to validation data.",
     )
 
-    keep: bool = Field(
-        default=False, description="Keep what was read in memory: some 4 MB for each scan of 416 x 416 images."
+    keep: bool | Literal["device"] = Field(
+        default=False,
+        description="Keep what was read in memory, some 4 MB for each scan of 416 x 416 images; device: in that of the "
+        "GPU, all of it, where crops are cut, too. A small network on a GPU would wait for its data otherwise.",
+    )
+    target: Literal["scan", "truth"] = Field(
+        default="scan",
+        description="What networks are taught: the same scan without metal, or the noise-free patient at 70 keV, where "
+        "it was stored (`truth` of the scans).",
     )
 
     def fixed(self) -> bool:
@@ -50,7 +64,7 @@ class Config(Strict):
         """See `sources.images_of`."""
         from ctrestoration.training.scan_store import images_in
 
-        return set.intersection(*(images_in(folder) for folder in (self.folder, *self.more)))
+        return set.intersection(*(images_in(folder) for folder in (self.folder, *self.more))) - {"truth"}
 
     def as_scans(self) -> scans.Config:
         """How they were simulated.
@@ -73,41 +87,62 @@ class StoredScans:
     """Samples as those of `scans`; with crops, mirroring or several folders their images alone."""
 
     def __init__(self, settings: Config) -> None:
-        from ctrestoration.training.scan_store import read_manifest
+        from ctrestoration.training.scan_store import images_in, read_manifest
 
         self.settings = settings
         self._folders = (settings.folder, *settings.more)
         self._manifests: list[dict[str, Any]] = [read_manifest(folder) for folder in self._folders]
-        self._images = {"input", "target", "metal"} | settings.images()
+        for folder in self._folders:
+            if settings.target == "truth" and "truth" not in images_in(folder):
+                raise InputError(
+                    f"The scans of {folder} were stored without their truth: data...target has to be scan."
+                )
+        self._images = {"input", "metal", self._target} | settings.images()
         self._kept: dict[int, Sample] = {}
 
     def __len__(self) -> int:
         return sum(len(manifest["files"]) for manifest in self._manifests)
 
+    @property
+    def _target(self) -> str:
+        return "target" if self.settings.target == "scan" else "truth"
+
     def sample(self, key: Key) -> Sample:
         """See `Source.sample`."""
+        whole = self._kept.get(key.index) or self._read(key.index)
+        if self.settings.keep is True:
+            self._kept[key.index] = whole
+        return self._seen(key, whole["target"][0] > BODY_HU).of_sample(whole)
+
+    def resident(self, device: torch.device) -> ResidentSamples | None:
+        """See `Source`: every sample on the device, where the settings ask for that."""
+        if self.settings.keep != "device":
+            return None
+        from ctrestoration.training.sources._resident import ResidentSamples
+
+        return ResidentSamples(map(self._read, range(len(self))), len(self), device, self._seen)
+
+    def _read(self, number: int) -> Sample:
+        """A whole scan."""
         from ctrestoration.training.scan_store import read_scan
 
-        if key.index in self._kept:
-            return self._augmented(self._kept[key.index], key)
-        index = key.index
+        index = number
         for folder, manifest in zip(self._folders, self._manifests, strict=True):
             if index < len(manifest["files"]):
-                names = sorted(self._images) if self.settings.images_only else ()
-                found = read_scan(folder, index, names)
-                if self.settings.keep:
-                    self._kept[key.index] = found
-                return self._augmented(found, key)
+                found = read_scan(folder, index, sorted(self._images) if self.settings.images_only else ())
+                target = found.pop(self._target)
+                found.pop("truth", None)
+                return {**found, "target": target}
             index -= len(manifest["files"])
-        raise IndexError(key.index)
+        raise IndexError(number)
 
-    def _augmented(self, sample: Sample, key: Key) -> Sample:
-        draw = key.generator("augment")
-        if self.settings.crop is not None:
-            sample = crop(sample, self.settings.crop, draw, in_body=True)
-        if self.settings.augment and key.stage != "validation":
-            sample = turn(mirror(sample) if draw.random() < 0.5 else sample, int(draw.integers(4)))
-        return sample
+    def _seen(self, key: Key, body: NDArray[np.bool_]) -> View:
+        """What a sample shows of its scan, from where its patient is [row, column]."""
+        draw, size = key.generator("augment"), self.settings.crop
+        row, column = (0, 0) if size is None else crop_corner(body.shape, size, draw, body)
+        if not self.settings.augment or key.stage == "validation":
+            return View(row, column, size)
+        return View(row, column, size, bool(draw.random() < 0.5), int(draw.integers(4)))
 
     def describe(self) -> dict[str, Any]:
         """How the scans were simulated, as their manifests say."""
