@@ -14,7 +14,7 @@ from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.outcome import DataRefusedError
 from ctrestoration.models.catalog import find_model, read_header
-from ctrestoration.models.methods import require_torch, usable_device
+from ctrestoration.models.methods import inference, require_torch, usable_device
 from ctrestoration.volume import LabelMap, Volume
 
 DEFAULT_WEIGHTS = "liver-segmenter"
@@ -87,7 +87,7 @@ def segment_organs(
     control.report(0.02, "Resampling to the pixels that the network knows")
     seen = resampled_for(volume, about)
     found = np.zeros(seen.grid.shape, dtype=np.uint16)
-    with torch.inference_mode():
+    with inference():
         for z in control.part(0.1, 0.9).track(range(len(found)), f"Segmenting with {about.get('name', path.stem)}"):
             image = torch.from_numpy(np.array(seen.array[z]))[None, None].to(device)
             answer = network(task_input(image, window))

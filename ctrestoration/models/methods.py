@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -122,6 +123,24 @@ def usable_device(device: str) -> str:
     if device == "cuda":
         raise InputError("PyTorch finds no usable NVIDIA GPU here: choose --device cpu or auto.")
     return "cpu"
+
+
+@contextmanager
+def inference() -> Iterator[None]:
+    """Networks are applied here: without gradients, and to full single precision.
+
+    By default PyTorch lets convolutions on CUDA round their factors to the 10 bits of TF32, after which an image on a
+    GPU would not be the one of the CPU.
+    """
+    import torch
+
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def require_torch() -> None:

@@ -68,7 +68,11 @@ class ResidualStack(nn.Module):
         """[sample, channel, row, column], same shape out."""
         features = _laid_out(features, self.blocks)
         for block in self.blocks:
-            features = torch.relu_(block(features).add_(features))
+            change = block(features)
+            if change.dtype == features.dtype:
+                features = torch.relu_(change.add_(features))
+            else:  # in bfloat16 only what is added: channel 0 is the image itself, and 8 bits of it are 20 HU
+                features = torch.relu_(features + change)
         return _laid_out(features, self.blocks)
 
 

@@ -45,7 +45,7 @@ class NetworkOperator:
 
     def forward(self, image: Tensor) -> Tensor:
         """Network images [..., row, column] -> network sinograms [..., view, bin]; differentiable."""
-        projected: Tensor = self.projector.forward(image)
+        projected: Tensor = self.projector.forward(image.float())  # 8 bits of bfloat16 are too few for either domain
         return self._scale * projected
 
     def to_network(self, line_integrals: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class NetworkOperator:
 
     def adjoint(self, sinogram: Tensor) -> Tensor:
         """The exact transpose of `forward`; differentiable."""
-        image: Tensor = self.projector.adjoint(sinogram)
+        image: Tensor = self.projector.adjoint(sinogram.float())
         return self._scale * image
 
 

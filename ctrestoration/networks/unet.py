@@ -81,8 +81,11 @@ class UNet(nn.Module):
         if not below and not right:
             return image
         # Reflection needs more pixels than it adds; tiny images repeat their edge instead.
-        mode = "reflect" if below < rows and right < columns else "replicate"
-        return functional.pad(image, (0, right, 0, below), mode=mode)
+        if below >= rows or right >= columns:
+            return functional.pad(image, (0, right, 0, below), mode="replicate")
+        # What functional.pad does, whose gradient on CUDA is refused where training has to be deterministic.
+        image = torch.cat([image, image[..., rows - 1 - below : rows - 1, :].flip(-2)], dim=-2)
+        return torch.cat([image, image[..., columns - 1 - right : columns - 1].flip(-1)], dim=-1)
 
 
 def _block(channels: int, width: int, norm: str, dropout: float) -> nn.Sequential:

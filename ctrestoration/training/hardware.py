@@ -23,6 +23,8 @@ from ctrestoration.training.method import Parts
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Parameters of glibc's mallopt, from its malloc.h."""
 
+_OUT_OF_MEMORY = ("can't allocate memory", "CUDA error: out of memory", "_STATUS_ALLOC_FAILED")
+
 
 @dataclass(frozen=True)
 class Choices:
@@ -79,7 +81,9 @@ def prepare(settings: HardwareConfig, threads: int | None, device: torch.device)
         _keep_freed_memory()
     torch.use_deterministic_algorithms(settings.deterministic)
     torch.backends.cudnn.benchmark = not settings.deterministic
-    if settings.deterministic and device.type == "cuda":
+    if device.type == "cuda":
+        # PyTorch reads it once, at the first matrix product of a process, which may be that of a run that is not
+        # deterministic; a deterministic one after it would be refused.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if not settings.deterministic:
         torch.set_float32_matmul_precision("high")
@@ -167,8 +171,10 @@ def place(parts: Parts, device: torch.device, choices: Choices, compiled: bool) 
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """CUDA's own error, Python's, and PyTorch's CPU allocator, which has no class of its own."""
-    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    """CUDA's own error, Python's, and those without a class: of PyTorch's CPU allocator and of CUDA's libraries."""
+    return isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)) or any(
+        words in str(error) for words in _OUT_OF_MEMORY
+    )
 
 
 def memory_facts(device: torch.device) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def restore(state: State) -> None:
     keys = np.array(numpy[2:], dtype=np.uint32)
     np.random.set_state(("MT19937", keys, numpy[0], numpy[1], cached))  # noqa: NPY002
     if torch.cuda.is_available():
-        devices = [state[name].cpu() for name in sorted(state) if name.startswith("cuda")]
+        count = sum(name.startswith("cuda") for name in state)
+        devices = [state[f"cuda{index}"].cpu() for index in range(count)]  # sorted by name, 10 would come before 2
         if devices:
             torch.cuda.set_rng_state_all(devices[: torch.cuda.device_count()])

@@ -14,7 +14,14 @@ from ctrestoration._version import __version__
 from ctrestoration.acquisition import Acquisition
 from ctrestoration.control import SILENT, Control
 from ctrestoration.correct.completion import Coverage, slices_to_correct
-from ctrestoration.models.methods import FLIPS, WeightsMethod, register_weights, require_torch, snapshots_of
+from ctrestoration.models.methods import (
+    FLIPS,
+    WeightsMethod,
+    inference,
+    register_weights,
+    require_torch,
+    snapshots_of,
+)
 from ctrestoration.registry import Task
 from ctrestoration.restoration import Restoration
 
@@ -119,9 +126,7 @@ class NetworkWork:
 
     def slice(self, z: int) -> tuple[Answer, NDArray[np.float32] | None]:
         """What the network says about slice z, and the standard deviation of the ensemble in HU [row, column]."""
-        import torch
-
-        with torch.inference_mode():
+        with inference():
             batch = self._runner.prepare(z)
             answer = self._runner.run(self._runner.network, batch, z)
             if self._early:

@@ -14,6 +14,7 @@ from ctrestoration.errors import InputError
 from ctrestoration.models.methods import (
     FLIPS,
     WeightsMethod,
+    inference,
     register_weights,
     require_torch,
     snapshots_of,
@@ -116,7 +117,7 @@ class NetworkWork:
 
         from ctrestoration.networks._lowdose import reconstruct_image
 
-        with torch.inference_mode():
+        with inference():
             seen = torch.flip(torch.from_numpy(np.array(slices, dtype=np.float32))[None].to(self._device), flip)
             around = seen[:, 1:] if self._slices > 1 else None
             answer = torch.flip(reconstruct_image(network, seen[:, :1], self._output, around), flip)
