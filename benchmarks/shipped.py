@@ -76,19 +76,36 @@ def soft_disc(slice_of: Volume, diameter_mm: float) -> NDArray[np.bool_]:
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How much is put into a step.
+
+    Attributes:
+        workers: processes.
+        share: of the scans, or of the epochs.
+    """
+
+    workers: int
+    share: float
+
+    def of(self, count: int) -> int:
+        """That share of a number, 1 at least."""
+        return max(1, round(self.share * count))
+
+
+@dataclass(frozen=True)
 class Steps:
     """The steps of such a script: how its weights are made, tested and shipped.
 
     Attributes:
-        build: simulates into a folder, from that of the volumes, with so many processes.
-        train: trains there, with so many processes.
+        build: simulates into a folder, from that of the volumes.
+        train: trains there.
         test: of methods by name or path on so many slices of each kind; the result has JSON types.
         table: that result for people.
         ship: writes the weights and cards of the package.
     """
 
-    build: Callable[[Path, Path, int, Control], None]
-    train: Callable[[Path, int, Control], None]
+    build: Callable[[Path, Path, Effort, Control], None]
+    train: Callable[[Path, Effort, Control], None]
     test: Callable[[Path, Path, list[str], int, Control], dict[str, Any]]
     table: Callable[[dict[str, Any]], str]
     ship: Callable[[Path], None]
@@ -110,6 +127,7 @@ class Steps:
         parser.add_argument("data", type=Path, nargs="?", help="folder of the volumes, for the steps data and test")
         parser.add_argument("--out", type=Path, required=True)
         parser.add_argument("--workers", type=int, default=workers)
+        parser.add_argument("--share", type=float, default=1.0, help="of the scans, or of the epochs (default 1)")
         parser.add_argument("--methods", default=methods, help="comma-separated, weights files by path")
         parser.add_argument("--count", type=int, default=count, help="slices of each kind")
         parser.add_argument("--json", action="store_true")
@@ -125,10 +143,11 @@ class Steps:
 
     def _run(self, arguments: argparse.Namespace, control: Control) -> None:
         out: Path = arguments.out
+        effort = Effort(arguments.workers, arguments.share)
         if arguments.step == "data":
-            self.build(arguments.data, out, arguments.workers, control)
+            self.build(arguments.data, out, effort, control)
         elif arguments.step == "train":
-            self.train(out, arguments.workers, control)
+            self.train(out, effort, control)
         elif arguments.step == "ship":
             self.ship(out)
         else:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from shipped import ATTRIBUTION, LICENSE, Steps, halve, soft_disc, split_volumes
+from shipped import ATTRIBUTION, LICENSE, Effort, Steps, halve, soft_disc, split_volumes
 
 from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
@@ -46,7 +46,7 @@ FAILURES = (
 HEAD_ATTRIBUTION = "tested on TCIA CPTAC-LSCC (CC BY 3.0), by way of xcist/phantoms-voxelized, too"
 
 
-def build(data: Path, out: Path, workers: int, control: Control) -> None:
+def build(data: Path, out: Path, effort: Effort, control: Control) -> None:
     """Simulate training and validation pairs."""
     from ctrestoration.training.dataset import build_dataset
     from ctrestoration.training.lowdose_dataset import LowDoseBuild
@@ -61,18 +61,17 @@ def build(data: Path, out: Path, workers: int, control: Control) -> None:
         ("validation", (0.0001, 0.9998, 0.0001), 1, 3, 1),
     ):
         settings = LowDoseBuild(
-            phantoms=phantoms, volumes=tuple(str(path) for path in chosen[name]), cases=cases, slices=36, size=SIZE,
-            pixel_mm=PIXEL_MM, seed=seed, shares=shares, classes={"body": (1,)}, photons=PHOTONS,
+            phantoms=phantoms, volumes=tuple(str(path) for path in chosen[name]), cases=cases, slices=effort.of(36),
+            size=SIZE, pixel_mm=PIXEL_MM, seed=seed, shares=shares, classes={"body": (1,)}, photons=PHOTONS,
             photons_to=PHOTONS_TO,
         )  # fmt: skip
         real = settings.splits()[name][-len(chosen[name]) :]
         assert [number - phantoms for number in real] == list(range(len(chosen[name]))), "all of them, by their names"
-        build_dataset(out / name, settings, workers, control)
+        build_dataset(out / name, settings, effort.workers, control)
 
 
-def train(out: Path, workers: int, control: Control) -> None:
+def train(out: Path, effort: Effort, control: Control) -> None:
     """Train in one process; goes on where it stopped."""
-    del workers
     from ctrestoration.studies.running import train_all
     from ctrestoration.training.runfile import RunConfig
 
@@ -86,7 +85,7 @@ def train(out: Path, workers: int, control: Control) -> None:
                 # Statistics of a batch would mix its doses.
                 "network": {"name": "unet", "widths": [32, 64, 128, 128], "norm": "none"},
                 "loss": "rmse",
-                "stages": {"reconstruct": {"epochs": 40}},
+                "stages": {"reconstruct": {"epochs": effort.of(40)}},
             },
             "data": {
                 "train": {"name": "pairs", "folder": "../train", "crop": 128},
