@@ -36,7 +36,7 @@ def draw(*shape: int) -> torch.Tensor:
 
 def on_torch(operator: ReconstructionOperator, sinograms: torch.Tensor) -> torch.Tensor:
     """The way that other devices take, on the CPU."""
-    weighted = sinograms * _torch_fbp._tensor(operator.weights, sinograms)
+    weighted = sinograms * _torch_fbp._constants(operator, sinograms)[0]
     return _torch_fbp._backproject(_torch_fbp._filtered(weighted, operator), operator)
 
 
@@ -55,7 +55,7 @@ def test_the_transpose_is_exact(operator: ReconstructionOperator) -> None:
     scale = float(forward.norm() * images.norm())
     assert abs(float(one - other)) < 1e-5 * scale
     spread = _torch_fbp._spread(images, operator)
-    on_device = _torch_fbp._filtered(spread, operator) * _torch_fbp._tensor(operator.weights, spread)
+    on_device = _torch_fbp._filtered(spread, operator) * _torch_fbp._constants(operator, spread)[0]
     assert torch.allclose(on_device, backward, atol=float(backward.abs().max()) * 1e-4)
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError
+from ctrestoration.physics._torch_choice import on_device
 from ctrestoration.physics.fbp import _PAD, _filter, _pitch, fbp, parker_weights
 from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid
 from ctrestoration.physics.kernels import kernels
@@ -36,7 +37,7 @@ class ReconstructionOperator:
     def __init__(self, geometry: Geometry, grid: ImageGrid, window: str = "ram-lak") -> None:
         self.geometry, self.grid, self.window = geometry, grid, window
         self.response = _filter(geometry, window, "exact", 1.0).real
-        self.weights = _weights(geometry)
+        _weights(geometry)  # refuses a scan that is too short
 
     def reconstruct(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Line integrals [..., view, bin] -> attenuation in 1/mm [..., row, column]; the numbers of `physics.fbp.fbp`.
@@ -72,7 +73,8 @@ class _Fbp(torch.autograd.Function):
         if sinograms.device.type == "cpu":
             array = fbp(stack.numpy(), operator.geometry, operator.grid, window=operator.window)
             return torch.from_numpy(array).to(sinograms)
-        return _backproject(_filtered(stack * _tensor(operator.weights, stack), operator), operator).to(sinograms)
+        filtered = _filtered(stack * _constants(operator, stack)[0], operator)
+        return on_device("backproject", _backproject, filtered, operator).to(sinograms)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
@@ -87,8 +89,8 @@ class _Transposed(torch.autograd.Function):
         if images.device.type == "cpu" and hasattr(kernels(), "set_threads"):
             spread = torch.from_numpy(_spread_on_host(stack.numpy(), operator))
         else:
-            spread = _spread(stack, operator)
-        return (_filtered(spread, operator) * _tensor(operator.weights, spread)).to(images)
+            spread = on_device("spread", _spread, stack, operator)
+        return (_filtered(spread, operator) * _constants(operator, spread)[0]).to(images)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:  # type: ignore[override]
@@ -110,12 +112,21 @@ def _weights(geometry: Geometry) -> NDArray[np.float64]:
 
 def _filtered(sinograms: torch.Tensor, operator: ReconstructionOperator) -> torch.Tensor:
     length, bins = len(operator.response), operator.geometry.n_bins
-    response = _tensor(operator.response[: length // 2 + 1], sinograms)
+    response = _constants(operator, sinograms)[1]
     return torch.fft.irfft(torch.fft.rfft(sinograms, length) * response, length)[..., :bins]
 
 
-def _tensor(array: NDArray[np.floating], like: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array)).to(like)
+def _constants(operator: ReconstructionOperator, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights of the rays and the filter's response, on the tensor's device: copied there once, not with every call."""
+    return _on(operator.geometry, operator.window, str(like.device), like.dtype)
+
+
+@lru_cache(maxsize=8)
+def _on(geometry: Geometry, window: str, device: str, precision: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    response = _filter(geometry, window, "exact", 1.0).real
+    half = np.ascontiguousarray(response[: len(response) // 2 + 1])
+    weights = np.ascontiguousarray(_weights(geometry))
+    return torch.from_numpy(weights).to(device, precision), torch.from_numpy(half).to(device, precision)
 
 
 def _kernel_facts(operator: ReconstructionOperator) -> tuple[int, float, float, float]:
@@ -152,7 +163,7 @@ def _backproject(filtered: torch.Tensor, operator: ReconstructionOperator) -> to
 
 
 def _spread(images: torch.Tensor, operator: ReconstructionOperator) -> torch.Tensor:
-    """B^T on the tensor's own device. Scattering on CUDA adds in no fixed order: repeatable to rounding there."""
+    """B^T on the tensor's own device; scattering as in `_torch_kernels.adjoint`."""
     geometry = operator.geometry
     flat = images.reshape(-1, 1, math.prod(operator.grid.shape))
     width = geometry.n_bins + 2 * _PAD

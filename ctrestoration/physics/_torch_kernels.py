@@ -1,8 +1,8 @@
 """The projector's kernels in torch, for tensors that live on another device than the CPU: no copies through the host.
 
 The same table of steps and the same sums as `_numba_kernels`, gathered and scattered by torch operations, so it runs
-wherever torch does (CUDA, MPS through float32 positions). Scattering on CUDA adds in no fixed order: the adjoint is
-repeatable to rounding there, not to the bit.
+wherever torch does (MPS through float32 positions, CUDA without Triton). Scattering on CUDA adds in no fixed order
+unless torch's deterministic algorithms are on, as in deterministic training: repeatable to rounding, not to the bit.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
+
+from ctrestoration.physics.geometry import Geometry, ImageGrid
+from ctrestoration.physics.steps import PAD, step_table
 
 if TYPE_CHECKING:
     from ctrestoration.physics.projector import Projector
@@ -35,12 +38,10 @@ class _Group:
 
 def forward(images: torch.Tensor, projector: Projector) -> torch.Tensor:
     """Line integrals [..., view, bin] of float32 images [..., row, column], on the images' device."""
-    from ctrestoration.physics.steps import PAD
-
     lead = images.shape[:-2]
     stack = images.reshape(-1, *images.shape[-2:])
     out = stack.new_zeros((len(stack), projector.geometry.n_views * projector.geometry.n_bins))
-    for group in _groups(projector, str(images.device)):
+    for group in _groups(projector.geometry, projector.grid, str(images.device)):
         turned = stack.transpose(1, 2) if group.over_columns else stack
         padded = torch.nn.functional.pad(turned, (PAD, PAD)).reshape(len(stack), -1)
         along, across = turned.shape[1], turned.shape[2] + 2 * PAD
@@ -54,13 +55,11 @@ def forward(images: torch.Tensor, projector: Projector) -> torch.Tensor:
 
 def adjoint(sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
     """The transpose of `forward`: float32 [..., view, bin] -> [..., row, column], on the sinograms' device."""
-    from ctrestoration.physics.steps import PAD
-
     lead = sinograms.shape[:-2]
     rays = sinograms.reshape(-1, projector.geometry.n_views * projector.geometry.n_bins)
     rows, columns = projector.grid.shape
     out = rays.new_zeros((len(rays), rows, columns))
-    for group in _groups(projector, str(sinograms.device)):
+    for group in _groups(projector.geometry, projector.grid, str(sinograms.device)):
         along, width = (columns, rows) if group.over_columns else (rows, columns)
         across = width + 2 * PAD
         padded = rays.new_zeros((len(rays), along * across))
@@ -75,11 +74,10 @@ def adjoint(sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
 
 
 @lru_cache(maxsize=8)
-def _groups(projector: Projector, device: str) -> tuple[_Group, ...]:
+def _groups(geometry: Geometry, grid: ImageGrid, device: str) -> tuple[_Group, ...]:
     # MPS has no float64; float32 positions are right to 3e-5 pixel at 512 pixels.
     precise = torch.float32 if device.startswith("mps") else torch.float64
-    steps = torch.from_numpy(projector.steps)
-    ranges = torch.from_numpy(projector.ranges)
+    steps, ranges = (torch.from_numpy(part) for part in step_table(geometry, grid))
     groups = []
     for over_columns in (True, False):
         rays = torch.nonzero(ranges[:, 0] == int(over_columns)).reshape(-1)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ctrestoration.physics import _torch_kernels
+from ctrestoration.physics._torch_choice import on_device
 
 if TYPE_CHECKING:
     from ctrestoration.physics.projector import Projector
@@ -42,7 +43,8 @@ class _Adjoint(torch.autograd.Function):
 def project(images: torch.Tensor, projector: Projector) -> torch.Tensor:
     """Differentiable line integrals of images [..., row, column] -> [..., view, bin]; see `Projector.forward`.
 
-    Computed in float32 on the tensor's own device: by the compiled kernels on the CPU, by torch elsewhere.
+    Computed in float32 on the tensor's own device: by numba's kernels on the CPU, by Triton's on
+    CUDA, by torch's elsewhere.
     """
     result: torch.Tensor = _Forward.apply(images, projector)
     return result
@@ -57,13 +59,15 @@ def backproject(sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
 def _forward(images: torch.Tensor, projector: Projector) -> torch.Tensor:
     if images.device.type == "cpu":
         return _on_host(projector.forward, images)
-    return _torch_kernels.forward(images.detach().to(torch.float32), projector).to(images.dtype)
+    stack = images.detach().to(torch.float32)
+    return on_device("forward", _torch_kernels.forward, stack, projector).to(images.dtype)
 
 
 def _adjoint(sinograms: torch.Tensor, projector: Projector) -> torch.Tensor:
     if sinograms.device.type == "cpu":
         return _on_host(projector.adjoint, sinograms)
-    return _torch_kernels.adjoint(sinograms.detach().to(torch.float32), projector).to(sinograms.dtype)
+    stack = sinograms.detach().to(torch.float32)
+    return on_device("adjoint", _torch_kernels.adjoint, stack, projector).to(sinograms.dtype)
 
 
 def _on_host(operation: Any, tensor: torch.Tensor) -> torch.Tensor:
