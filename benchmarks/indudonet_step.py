@@ -20,15 +20,14 @@ from typing import Any
 import numpy as np
 import peers
 import torch
+from unrolled_recipe import PRESET, PUBLISHED_STAGES, batch_of_disks, indudonet
 
 from ctrestoration.networks._operator import NetworkOperator
 from ctrestoration.physics.presets import scanner_preset
 from ctrestoration.physics.projector import Projector
 from ctrestoration.training.config import HardwareConfig
 from ctrestoration.training.hardware import prepare
-from ctrestoration.training.runfile import RunConfig
 
-PUBLISHED_STAGES = 10
 SHARE, ASTRA = 0.2, 1.5
 """Targets: share of the projections at most, and the step with astra at least so many times ours."""
 
@@ -106,8 +105,8 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     prepare(HardwareConfig(deterministic=True), 1, torch.device("cpu"))  # as a training does
-    grid = scanner_preset("syndeeplesion-640").image_grid((arguments.size,) * 2, (1.0, 1.0))
-    geometry = scanner_preset("syndeeplesion-640").geometry(grid)
+    grid = scanner_preset(PRESET).image_grid((arguments.size,) * 2, (1.0, 1.0))
+    geometry = scanner_preset(PRESET).geometry(grid)
     engines = {"ours": Counted(geometry, grid, threads=1)}
     if peers.there("astra"):
         engines["astra"] = WithAstra(geometry, grid, threads=1)
@@ -139,26 +138,11 @@ def _agreement(engines: dict[str, Counted]) -> dict[str, float]:
 
 
 def _measure(stages: int, engines: dict[str, Counted], arguments: argparse.Namespace) -> dict[str, Any]:
-    size = arguments.size
-    config = RunConfig.model_validate(
-        {
-            "schema_version": 1,
-            "method": {"name": "unrolled", "network": {"name": "indudonet", "stages": stages}},
-            "data": {
-                "train": {
-                    "name": "scans", "size": size, "pixel_mm": 1.0, "preset": "syndeeplesion-640", "phantoms": 1,
-                },
-                "batch_size": 1,
-            },
-        }
-    )  # fmt: skip
-    method = config.method.create(config)
-    torch.manual_seed(0)
-    parts = method.build(config)
+    method, parts = indudonet(stages, arguments.size)
     if arguments.layout == "last":
         parts.modules["g"].to(memory_format=torch.channels_last)  # as `hardware.channels_last: true` does
     optimizer = torch.optim.Adam(parts.modules["g"].parameters(), lr=2e-4)
-    batch = _batch(engines["ours"])
+    batch = batch_of_disks(engines["ours"])
     times: dict[str, list[float]] = {name: [] for name in engines}
     projections: dict[str, list[float]] = {name: [] for name in engines}
     for repeat in range(arguments.repeats + 1):
@@ -183,20 +167,6 @@ def _measure(stages: int, engines: dict[str, Counted], arguments: argparse.Names
         "astra_projections_cpu_s": statistics.median(projections["astra"]) if ratios else None,
         "astra_ratio": statistics.median(ratios) if ratios else None,
     }
-
-
-def _batch(projector: Counted) -> dict[str, torch.Tensor]:
-    """A disk with two bright disks, and a trace around its middle: what is computed does not depend on the values."""
-    rows, columns = np.mgrid[: projector.grid.shape[0], : projector.grid.shape[1]] / projector.grid.shape[0] - 0.5
-    hu = np.where(rows**2 + columns**2 < 0.16, 40.0, -1000.0)
-    hu[(np.abs(columns) - 0.1) ** 2 + rows**2 < 0.001] = 1000.0
-    sinogram = projector.project_host((0.0192 * (1 + hu / 1000)).astype(np.float32))
-    metal = ((np.abs(columns) - 0.1) ** 2 + rows**2 < 0.0005).astype(np.float32)
-    trace = projector.project_host(metal) > 0
-    arrays = {"input": hu, "target": hu, "li": hu, "metal": metal, "sinogram": sinogram, "sinogram_li": sinogram}
-    arrays |= {"target_sinogram": sinogram, "kept": ~trace}
-    batch = {name: torch.from_numpy(np.asarray(array, dtype=np.float32))[None, None] for name, array in arrays.items()}
-    return {**batch, "index": torch.tensor([0])}
 
 
 def _extrapolated(first: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:

@@ -73,3 +73,18 @@ def test_other_shapes_are_refused(operator: ReconstructionOperator) -> None:
         operator.reconstruct(torch.zeros(3, 3))
     with pytest.raises(InputError, match="the geometry expects"):
         operator.transposed(torch.zeros(3, 3))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_cuda_equals_cpu(operator: ReconstructionOperator) -> None:
+    sinograms, images = draw(3, operator.geometry.n_views, operator.geometry.n_bins), draw(3, *GRID.shape)
+    for operation, tensor in ((operator.reconstruct, sinograms), (operator.transposed, images)):
+        expected, leaf = operation(tensor), tensor.cuda().requires_grad_()
+        result = operation(leaf)
+        assert result.is_cuda
+        np.testing.assert_allclose(
+            result.detach().cpu().numpy(), expected.numpy(), atol=float(expected.abs().max()) * 1e-4
+        )
+        back = operator.transposed if operation == operator.reconstruct else operator.reconstruct
+        (gradient,) = torch.autograd.grad(result, leaf, expected.cuda())
+        assert torch.allclose(gradient.cpu(), back(expected), atol=float(back(expected).abs().max()) * 1e-4)
