@@ -64,8 +64,8 @@ def places(geometry: Geometry, grid: ImageGrid, device: str) -> Places:
     kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
     x, y = grid.coordinates()
     distance = float(getattr(geometry, "source_distance", 1.0))
-    first = 0.5 * (geometry.n_bins - 1) - geometry.offset
-    per_pitch = 1.0 / _pitch(geometry)
+    first = 0.5 * (geometry.n_bins - 1) - float(geometry.offset)
+    per_pitch = 1.0 / float(_pitch(geometry))
     cosines, sines = (
         torch.from_numpy(turn(geometry.angles).astype(np.float32)).to(device) for turn in (np.cos, np.sin)
     )
