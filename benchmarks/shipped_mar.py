@@ -38,10 +38,10 @@ TRAIN_PHANTOMS, VALIDATION_PHANTOMS, TEST_PHANTOMS = (0, 16), (100, 2), (200, 6)
 
 STORES: dict[str, dict[str, Any]] = {
     "validation": {"preset": "syndeeplesion-640", "count": 24},
-    "train-benchmark": {"preset": "syndeeplesion-640", "count": 1200},
+    "train-benchmark": {"preset": "syndeeplesion-640", "count": 1000},
     # Shapes and implants in any pose, as the public benchmarks have them.
-    "train-random": {"preset": "syndeeplesion-640", "count": 600, "placement": "random"},
-    "train-clinical": {"preset": "clinical", "count": 400, "projected": True},
+    "train-random": {"preset": "syndeeplesion-640", "count": 500, "placement": "random"},
+    "train-clinical": {"preset": "clinical", "count": 350, "projected": True},
 }
 TRAINED_ON = tuple(name for name in STORES if name != "validation")
 
