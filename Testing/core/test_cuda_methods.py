@@ -85,5 +85,5 @@ def test_precision_is_full_while_a_network_is_applied_and_as_before_after_it() -
     layer.float().cuda()
     with inference():
         full = layer(image.cuda()).cpu().double()
-    assert float((full - exact).abs().max()) < 1e-5
+    assert float((full - exact).abs().max()) < 5e-5, "TF32 is ten times farther off"
     assert torch.backends.cudnn.allow_tf32 == before

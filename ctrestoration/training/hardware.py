@@ -85,8 +85,8 @@ def prepare(settings: HardwareConfig, threads: int | None, device: torch.device)
         # PyTorch reads it once, at the first matrix product of a process, which may be that of a run that is not
         # deterministic; a deterministic one after it would be refused.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    if not settings.deterministic:
-        torch.set_float32_matmul_precision("high")
+    # Set both ways: an earlier run of this process may have been of the other kind.
+    torch.set_float32_matmul_precision("highest" if settings.deterministic else "high")
 
 
 def _keep_freed_memory() -> None:
