@@ -44,6 +44,19 @@ class Judge:
         self._validator, self._config, self._run, self._recorder = validator, config, run, recorder
         self._ranks, self._device, self._steps_per_epoch = ranks, device, steps_per_epoch
 
+    def due(self, stage: Stage, progress: Progress) -> bool:
+        """Whether the end of this epoch is a time to validate or to draw."""
+        return any(self._due(every, stage, progress) for every in self._intervals)
+
+    @property
+    def _intervals(self) -> tuple[int, int]:
+        return self._config.validation.every_epochs, self._config.preview.every_epochs
+
+    @staticmethod
+    def _due(every: int, stage: Stage, progress: Progress) -> bool:
+        number = progress.epoch + 1
+        return every > 0 and (number % every == 0 or number == stage.epochs)
+
     def after_epoch(self, stage: Stage, progress: Progress, parts: Parts, averages: Averages | None) -> bool:
         """Validate and draw where it is due; whether the stage should end early.
 
@@ -53,15 +66,13 @@ class Judge:
             parts: the networks.
             averages: what is judged in their place, where there are any.
         """
-        settings, number = self._config.validation, progress.epoch + 1
-        due = number % settings.every_epochs == 0 or number == stage.epochs
+        due, drawn = (self._due(every, stage, progress) for every in self._intervals)
         value = 0.0
         if self._ranks.first:
             with averages.applied(parts) if averages else nullcontext():
                 if due:
                     value = self._measure(stage, progress)
-                every = self._config.preview.every_epochs
-                if every and (number % every == 0 or number == stage.epochs):
+                if drawn:
                     self._draw(stage, progress)
         return due and self._note(stage, progress, self._ranks.from_first([value], self._device)[0])
 

@@ -107,8 +107,12 @@ class Loader:
         self._opened: DataLoader[Any] | None = None
         self._resident = source.resident(device) if device is not None and hasattr(source, "resident") else None
 
-    def batches(self, keys: Sequence[Sequence[Key]]) -> Iterator[Batch]:
+    def batches(self, keys: Sequence[Sequence[Key]], again: bool = False) -> Iterator[Batch]:
         """One batch for each entry of `keys`.
+
+        Args:
+            keys: of the samples of each batch.
+            again: they were read before; damaged ones among them have been counted and told.
 
         Raises:
             DataRefusedError: more damaged samples than allowed; names file and index.
@@ -126,7 +130,8 @@ class Loader:
                     self._opened = self._opened or self._open()
                     iterator = iter(self._opened)
                 for batch, skipped in iterator:
-                    self._count(skipped)
+                    if not again:
+                        self._count(skipped)
                     yield batch
                     done += 1
             except RuntimeError as error:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ctrestoration.errors import InputError
 from ctrestoration.training.config import EmaConfig
@@ -69,7 +70,8 @@ class Progress:
 class Averages:
     """Exponential moving averages of the weights of some modules (Polyak and Juditsky 1992, with fixed decay).
 
-    Floating-point buffers (running statistics) are averaged like parameters; counters are copied.
+    Floating-point buffers are averaged like parameters; counters are copied. Averages of running statistics do not fit
+    averaged weights, so these are measured anew before the averages are used (`measured`).
     """
 
     decay: float
@@ -106,6 +108,32 @@ class Averages:
                     shadow[key].copy_(value)
 
     @contextmanager
+    def measured(self, parts: Parts) -> Iterator[bool]:
+        """Measure running statistics of the averaged weights by whatever passes through them within the block.
+
+        The layers between two normalizations know no scale, so the average of many weights is shorter than each of
+        them, and what they put out varies less than any running statistic says: the longer the average, the more
+        (Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018).
+
+        Yields whether there is anything to measure: normalizations of batches, in training mode.
+        """
+        layers = [layer for name in self.shadows for layer in _running(parts.modules[name])]
+        if not layers:
+            yield False
+            return
+        momenta = [layer.momentum for layer in layers]
+        with self.applied(parts):
+            for layer in layers:
+                layer.reset_running_stats()
+                layer.momentum = None  # the plain mean over all batches
+            yield True
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+            for name, shadow in self.shadows.items():
+                for key, value in parts.modules[name].named_buffers():
+                    shadow[key].copy_(value)
+
+    @contextmanager
     def applied(self, parts: Parts) -> Iterator[None]:
         """Put the averages into the modules for the duration of a block."""
         present = {
@@ -119,6 +147,14 @@ class Averages:
         finally:
             for name, weights in present.items():
                 parts.modules[name].load_state_dict(weights)
+
+
+def _running(module: nn.Module) -> list[_BatchNorm]:
+    return [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
+    ]
 
 
 def all_finite(modules: dict[str, nn.Module]) -> bool:

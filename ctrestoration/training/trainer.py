@@ -28,6 +28,8 @@ from ctrestoration.training.update import NonFiniteError, Updater, make_optimize
 from ctrestoration.training.validation import Validator
 
 _WAIT_WARNING = 0.2
+_MEASURED = 16
+"""Batches by which running statistics of averaged weights are measured."""
 
 
 class Trainer:
@@ -337,13 +339,26 @@ class Trainer:
         progress = self.progress
         if self.ranks.first:
             self.method.epoch_end(stage, progress.epoch, self.run, self.parts)
+        last = progress.epoch + 1 == stage.epochs
+        if self.averages is not None and (last or (self.judge is not None and self.judge.due(stage, progress))):
+            self._measure_statistics(stage, self.averages)
         early = self.judge is not None and self.judge.after_epoch(stage, progress, self.parts, self.averages)
         progress.epoch += 1
         progress.step_in_epoch = 0
-        if early or progress.epoch == stage.epochs:
+        if early or last:
             self._hand_on(stage)
             progress.stage, progress.epoch, progress.entered = progress.stage + 1, 0, False
         self._save()
+
+    def _measure_statistics(self, stage: Stage, averages: Averages) -> None:
+        """Running statistics of the averages, from the first batches of the epoch; nothing else of the run moves."""
+        state = randomness.capture()
+        self.updater.set_modes(stage)
+        with averages.measured(self.parts) as wanted:
+            if wanted:
+                for batch in self.loader.batches(self._keys(stage)[:_MEASURED], again=True):
+                    self.updater.look(stage, batch, self.progress.micro_batches)
+        randomness.restore(state)
 
     def _hand_on(self, stage: Stage) -> None:
         """Put the best weights of a stage, averaged where the run asks for it, into the networks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from contextlib import nullcontext
 
 import torch
@@ -90,11 +91,20 @@ class Updater:
         indices = [int(index) for index in batch["index"]]
         batch = self.to_device(batch)
         values: dict[str, float] = {}
-        self._set_modes(stage)
+        self.set_modes(stage)
         for turn in stage.turns:
             values.update(self._turn(stage, turn, batch, indices, micro_batches, rate_factor))
         self.ranks.share_buffers(self.parts.modules.values())
         return values
+
+    def look(self, stage: Stage, batch: Batch, micro_batches: int) -> None:
+        """Let a batch pass through the networks as in a step, and move nothing but their running statistics."""
+        batch = self.to_device(batch)
+        for turn in dict.fromkeys(stage.turns):
+            for part in _micro(batch, micro_batches):
+                with self.autocast():
+                    self.method.step(stage, turn, part, self.parts)
+        self.ranks.share_buffers(self.parts.modules.values())
 
     def to_device(self, batch: Batch) -> Batch:
         """Move a batch, in the memory layout that was chosen."""
@@ -137,11 +147,9 @@ class Updater:
 
     def _backward(self, stage: Stage, turn: str, batch: Batch, micro_batches: int) -> dict[str, float]:
         """Accumulate the gradient over the micro-batches; returns mean values."""
-        size = len(batch["index"]) // micro_batches
         sums: dict[str, float] = {}
         label = f"{turn}_loss" if len(set(stage.turns)) > 1 else "loss"
-        for start in range(0, size * micro_batches, size):
-            part = {name: tensor[start : start + size] for name, tensor in batch.items()}
+        for part in _micro(batch, micro_batches):
             with self.autocast():
                 losses = self.method.step(stage, turn, part, self.parts)
             (losses.total / micro_batches).backward()
@@ -149,7 +157,7 @@ class Updater:
                 sums[name] = sums.get(name, 0.0) + float(value.detach()) / micro_batches
         return sums
 
-    def _set_modes(self, stage: Stage) -> None:
+    def set_modes(self, stage: Stage) -> None:
         """What does not move in this stage, networks or layers, is in evaluation mode: running statistics stay too."""
         moving = {id(parameter) for turn in set(stage.turns) for _, parameter in owned(self.parts, turn, stage)}
         for module in self.parts.modules.values():
@@ -166,3 +174,10 @@ class Updater:
         for module in self.parts.modules.values():
             for parameter in module.parameters():
                 parameter.requires_grad_(id(parameter) in moving)
+
+
+def _micro(batch: Batch, parts: int) -> Iterator[Batch]:
+    """A batch in so many parts."""
+    size = len(batch["index"]) // parts
+    for start in range(0, size * parts, size):
+        yield {name: tensor[start : start + size] for name, tensor in batch.items()}
