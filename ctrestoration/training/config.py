@@ -77,7 +77,10 @@ class OptimConfig(Strict):
 
 
 class EmaConfig(Strict):
-    """A running average of the weights, begun anew with each stage; validated, handed on and published."""
+    """A running average of the weights, begun anew with each stage; validated, handed on and published.
+
+    Running statistics of batch normalization do not fit an average: they are measured anew, by 16 training batches.
+    """
 
     decay: float = Field(default=0.999, ge=0, lt=1, description="Share of the old average kept at each step.")
     modules: tuple[str, ...] | None = Field(
@@ -134,7 +137,9 @@ class HardwareConfig(Strict):
         default=True, description="Same seed, same bits. Off: faster on GPUs, results vary a little."
     )
     precision: Literal["fp32", "bf16", "auto"] = Field(
-        default="fp32", description="bf16: networks run in bfloat16, losses in fp32."
+        default="fp32",
+        description="bf16: networks run in bfloat16, losses in fp32. On NVIDIA GPUs, fp32 lets convolutions round to "
+        "TF32, as PyTorch does.",
     )
     channels_last: bool | Literal["auto"] = Field(
         default=False,

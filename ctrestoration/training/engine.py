@@ -159,7 +159,7 @@ def _wait_for_provenance(
 
 def _compare(then: dict[str, Any], now: dict[str, Any], recorder: Recorder) -> None:
     """Say what may change the bits since the run began."""
-    for name in ("package", "torch", "device", "cuda", "platform"):
+    for name in ("package", "torch", "device", "cuda", "triton", "platform"):
         if then.get(name) != now.get(name):
             recorder.event(
                 "warning",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import importlib.metadata
 import os
 import platform
 import statistics
@@ -109,9 +110,18 @@ def facts(device: torch.device, world: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cuda": torch.version.cuda,
+        # Its kernels and PyTorch's project alike, but for the last digits.
+        "triton": _version("triton") if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "world_size": world,
     }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def decide(settings: HardwareConfig, seconds_per_step: Callable[[str, bool], float], device: torch.device) -> Choices:

@@ -126,12 +126,15 @@ class Averages:
             for layer in layers:
                 layer.reset_running_stats()
                 layer.momentum = None  # the plain mean over all batches
-            yield True
-            for layer, momentum in zip(layers, momenta, strict=True):
-                layer.momentum = momentum
+            try:
+                yield True
+            finally:
+                for layer, momentum in zip(layers, momenta, strict=True):
+                    layer.momentum = momentum
             for name, shadow in self.shadows.items():
                 for key, value in parts.modules[name].named_buffers():
-                    shadow[key].copy_(value)
+                    if key in shadow:  # a buffer that is not saved is no statistic
+                        shadow[key].copy_(value)
 
     @contextmanager
     def applied(self, parts: Parts) -> Iterator[None]:
