@@ -300,7 +300,9 @@ def test_networks_can_be_taught_the_truth_of_stored_scans(tmp_path: Path) -> Non
     )
     build_scans(folder, settings, 0, "main")
     taught = stored_scans.Config(name="stored_scans", folder=folder, target="truth")
-    assert taught.images() == {"li"}, "no network may look at the truth"
+    assert taught.images() == settings.images() == {"li"}, "no network may look at the truth"
+    with pytest.raises(InputError, match="target has to be scan"):
+        taught.as_scans()
     source, again = taught.create(), settings.create()
     kinds = set()
     for index in range(4):

@@ -17,6 +17,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs PyTorch")
 pytest.importorskip("yaml", reason="training needs PyYAML")
 
+from core import cuda_recipes as recipes  # noqa: E402
 from core import training_children as runs  # noqa: E402
 
 from ctrestoration.cli.main import main  # noqa: E402
@@ -32,7 +33,7 @@ from ctrestoration.training.hardware import Choices  # noqa: E402
 from ctrestoration.training.launch import open_run  # noqa: E402
 from ctrestoration.training.method import Parts  # noqa: E402
 from ctrestoration.training.ranks import Ranks  # noqa: E402
-from ctrestoration.training.runfile import json_schema, load_config  # noqa: E402
+from ctrestoration.training.runfile import RunConfig, json_schema, load_config  # noqa: E402
 from ctrestoration.training.state import Averages  # noqa: E402
 from ctrestoration.training.update import Updater, make_optimizers  # noqa: E402
 
@@ -233,6 +234,23 @@ def test_averaged_weights_are_validated_with_running_statistics_of_their_own(tmp
         if name in told:
             torch.testing.assert_close(value, told[name], msg=name)
     assert network.down[0][1].momentum == 0.1
+
+
+def test_measuring_averages_moves_nothing_else_of_a_training(tmp_path: Path) -> None:
+    """The steps of a bound training move a multiplier, too, and passing batches through must not."""
+    losses = []
+    for every in (1, 4):
+        content = recipes.config("constraint", "cpu").model_dump()
+        content |= {"ema": {"decay": 0.9}, "validation": {**content["validation"], "every_epochs": every}}
+        stages = content["method"]["stages"]
+        content["method"]["stages"] = {
+            name: {**stage, "hand_on": "last", "epochs": 4} for name, stage in stages.items()
+        }
+        settings = RunConfig.model_validate(content)
+        run = recipes.train(tmp_path / str(every), settings, recipes.sources("constraint"))
+        losses.append(recipes.losses(run))
+    assert len(losses[0]) == 24
+    assert losses[0] == losses[1]
 
 
 def test_weights_do_not_tell_the_folders_of_their_maker() -> None:

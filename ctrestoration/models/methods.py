@@ -129,18 +129,20 @@ def usable_device(device: str) -> str:
 def inference() -> Iterator[None]:
     """Networks are applied here: without gradients, and to full single precision.
 
-    By default PyTorch lets convolutions on CUDA round their factors to the 10 bits of TF32, after which an image on a
-    GPU would not be the one of the CPU.
+    By default PyTorch lets convolutions on CUDA round their factors to the 10 bits of TF32, and a training that is not
+    deterministic lets matrix products, after which an image on a GPU would not be the one of the CPU.
     """
     import torch
 
-    before = torch.backends.cudnn.allow_tf32
+    before, products = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
     torch.backends.cudnn.allow_tf32 = False
+    torch.set_float32_matmul_precision("highest")
     try:
         with torch.inference_mode():
             yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
+        torch.set_float32_matmul_precision(products)
 
 
 def require_torch() -> None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ctrestoration.errors import InputError
 from ctrestoration.physics._torch_choice import on_device
-from ctrestoration.physics.fbp import _PAD, _filter, _pitch, fbp, parker_weights
+from ctrestoration.physics.fbp import _PAD, _filter, detector_facts, fbp, parker_weights
 from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid
 from ctrestoration.physics.kernels import kernels
 
@@ -36,8 +36,7 @@ class ReconstructionOperator:
 
     def __init__(self, geometry: Geometry, grid: ImageGrid, window: str = "ram-lak") -> None:
         self.geometry, self.grid, self.window = geometry, grid, window
-        self.response = _filter(geometry, window, "exact", 1.0).real
-        _weights(geometry)  # refuses a scan that is too short
+        _on(geometry, window, "cpu", torch.float32)  # refuses an unknown window, and a scan that is too short
 
     def reconstruct(self, sinograms: torch.Tensor) -> torch.Tensor:
         """Line integrals [..., view, bin] -> attenuation in 1/mm [..., row, column]; the numbers of `physics.fbp.fbp`.
@@ -111,8 +110,8 @@ def _weights(geometry: Geometry) -> NDArray[np.float64]:
 
 
 def _filtered(sinograms: torch.Tensor, operator: ReconstructionOperator) -> torch.Tensor:
-    length, bins = len(operator.response), operator.geometry.n_bins
-    response = _constants(operator, sinograms)[1]
+    response, bins = _constants(operator, sinograms)[1], operator.geometry.n_bins
+    length = 2 * (len(response) - 1)
     return torch.fft.irfft(torch.fft.rfft(sinograms, length) * response, length)[..., :bins]
 
 
@@ -130,11 +129,9 @@ def _on(geometry: Geometry, window: str, device: str, precision: torch.dtype) ->
 
 
 def _kernel_facts(operator: ReconstructionOperator) -> tuple[int, float, float, float]:
-    """Kind of geometry, distance of the source, place of the central ray in the padded bins, bins in a pitch."""
-    geometry = operator.geometry
-    kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
-    first = 0.5 * (geometry.n_bins - 1) - geometry.offset + _PAD
-    return kind, getattr(geometry, "source_distance", 1.0), first, 1.0 / _pitch(geometry)
+    """`fbp.detector_facts`, the place of the central ray in the padded bins."""
+    kind, distance, middle, per_pitch = detector_facts(operator.geometry)
+    return kind, distance, middle + _PAD, per_pitch
 
 
 def _spread_on_host(images: NDArray[np.float32], operator: ReconstructionOperator) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
 """Where pixels fall on the detector, in Triton, shared by all kernels that ask. Imported only with Triton.
 
 All in float32. A place is a number of bins from the first one, some hundreds, so float32 is right to 1e-4 bin, and the
-images of `_triton_fbp` agree with the CPU's, whose places are float64, to 1e-5 of their maximum. Float64 would do no
+images of `_triton_fbp` agree with the CPU's, whose places are float64, to 1e-4 of their maximum. Float64 would do no
 harm on a data center GPU, but runs at 1/64 of the speed on others.
 """
 
@@ -16,7 +16,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ctrestoration.physics.fbp import _pitch
+from ctrestoration.physics.fbp import detector_facts
 from ctrestoration.physics.geometry import FanArc, FanFlat, Geometry, ImageGrid
 
 MARGIN = 0.05
@@ -61,11 +61,8 @@ def supported(geometry: Geometry, grid: ImageGrid) -> bool:
 @lru_cache(maxsize=8)
 def places(geometry: Geometry, grid: ImageGrid, device: str) -> Places:
     """The facts of one geometry and grid on one device; the last few are kept."""
-    kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
+    kind, distance, middle, per_pitch = detector_facts(geometry)
     x, y = grid.coordinates()
-    distance = float(getattr(geometry, "source_distance", 1.0))
-    first = 0.5 * (geometry.n_bins - 1) - float(geometry.offset)
-    per_pitch = 1.0 / float(_pitch(geometry))
     cosines, sines = (
         torch.from_numpy(turn(geometry.angles).astype(np.float32)).to(device) for turn in (np.cos, np.sin)
     )
@@ -73,7 +70,7 @@ def places(geometry: Geometry, grid: ImageGrid, device: str) -> Places:
     return Places(
         cosines,
         sines,
-        (float(x[0]), float(y[0]), grid.spacing[1], grid.spacing[0], distance, first, per_pitch),
+        (float(x[0]), float(y[0]), grid.spacing[1], grid.spacing[0], distance, middle, per_pitch),
         kind,
         math.floor(width * (1 + 1e-4)) + 1,
     )

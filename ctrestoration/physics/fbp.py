@@ -78,6 +78,18 @@ def _pitch(geometry: Geometry) -> float:
     return geometry.pitch / geometry.magnification if isinstance(geometry, FanFlat) else geometry.pitch
 
 
+def detector_facts(geometry: Geometry) -> tuple[int, float, float, float]:
+    """What a backprojection asks of a scanner.
+
+    Returns:
+        Kind (0 parallel, 1 flat fan, 2 curved fan), distance of the source in mm (1 without), place of the central ray
+        in bins from the first one, bins in a pitch.
+    """
+    kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
+    middle = 0.5 * (geometry.n_bins - 1) - geometry.offset
+    return kind, float(getattr(geometry, "source_distance", 1.0)), float(middle), 1.0 / float(_pitch(geometry))
+
+
 def _filter(geometry: Geometry, window: str, mode: str, frequency_scaling: float) -> NDArray[np.complex128]:
     """Frequency response of windowed ramp, for an FFT of the padded length."""
     if window not in WINDOWS:
@@ -166,11 +178,8 @@ def _backproject(
 ) -> NDArray[np.float32]:
     """Slices [slice, row, column] of filtered views [slice, view, bin], as many as go at once."""
     x, y = grid.coordinates()
-    kind = 0 if not isinstance(geometry, FanFlat | FanArc) else 1 if isinstance(geometry, FanFlat) else 2
-    distance = getattr(geometry, "source_distance", 1.0)
-    first = 0.5 * (geometry.n_bins - 1) - geometry.offset + _PAD
-    power = 1 if mode == "odl-compat" else 2
-    facts = (x, y, kind, distance, first, 1.0 / _pitch(geometry), power)
+    kind, distance, middle, per_pitch = detector_facts(geometry)
+    facts = (x, y, kind, distance, middle + _PAD, per_pitch, 1 if mode == "odl-compat" else 2)
     padded = np.pad(filtered, ((0, 0), (0, 0), (_PAD, _PAD)))
     if groups is not None:
         from ctrestoration.physics import _numba_lanes

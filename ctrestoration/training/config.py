@@ -139,7 +139,7 @@ class HardwareConfig(Strict):
     precision: Literal["fp32", "bf16", "auto"] = Field(
         default="fp32",
         description="bf16: networks run in bfloat16, losses in fp32. On NVIDIA GPUs, fp32 lets convolutions round to "
-        "TF32, as PyTorch does.",
+        "TF32, as PyTorch does, and matrix products, too, unless deterministic.",
     )
     channels_last: bool | Literal["auto"] = Field(
         default=False,

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from ctrestoration.jobs.outcome import DataRefusedError, OutOfMemoryError
 from ctrestoration.training.keys import Key
 from ctrestoration.training.method import Batch
-from ctrestoration.training.sources import DamagedSampleError, Source
+from ctrestoration.training.sources import DamagedSampleError, Source, refuse_nonfinite
 
 _KILLED = re.compile(r"DataLoader worker \(pid\(?s?\)?:? ?([\d, ]+)\)")
 _Item = tuple[int, dict[str, np.ndarray], list[str]]
@@ -37,19 +37,13 @@ class _Samples(Dataset[_Item]):
             moved = Key(key.seed, key.stage, key.epoch, index)
             try:
                 sample = self.source.sample(moved)
-                _refuse_nonfinite(sample, index)
+                refuse_nonfinite(sample, index)
                 return index, sample, skipped
             except DamagedSampleError as error:
                 skipped.append(str(error))
                 if not self.skip:
                     break
         return -1, {}, skipped
-
-
-def _refuse_nonfinite(sample: dict[str, np.ndarray], index: int) -> None:
-    for name, array in sample.items():
-        if not np.isfinite(array).all():
-            raise DamagedSampleError(f"Sample {index} holds NaN or infinity in {name!r}.")
 
 
 def _collate(items: Sequence[_Item]) -> tuple[Batch, list[str]]:
@@ -132,6 +126,8 @@ class Loader:
                 for batch, skipped in iterator:
                     if not again:
                         self._count(skipped)
+                    elif not batch:
+                        raise DataRefusedError(f"{skipped[0].rstrip('.')}: it could be read before.")
                     yield batch
                     done += 1
             except RuntimeError as error:

@@ -157,9 +157,10 @@ def stored_source(folder: Path) -> scans.Scans:
 
 
 def images_in(folder: Path) -> set[str]:
-    """Images in HU that the stored samples hold beside "input" and "target"."""
+    """Images in HU that the stored samples hold beside "input" and "target", their truth included."""
     manifest = read_manifest(folder)
-    return set(manifest.get("images") or scans.Config.model_validate(manifest["settings"]).images())
+    settings = scans.Config.model_validate(manifest["settings"])
+    return set(manifest.get("images") or settings.images() | ({"truth"} if settings.truth else set()))
 
 
 def derive_images(

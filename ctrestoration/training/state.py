@@ -115,49 +115,52 @@ class Averages:
         them, and what they put out varies less than any running statistic says: the longer the average, the more
         (Izmailov et al., "Averaging weights leads to wider optima and better generalization", UAI 2018).
 
-        Yields whether there is anything to measure: normalizations of batches, in training mode.
+        Yields whether there is anything to measure: normalizations of batches, in training mode. Afterwards every
+        module is as it was, whatever passing through changes in it.
         """
-        layers = [layer for name in self.shadows for layer in _running(parts.modules[name])]
+        layers = {
+            (name, path): layer
+            for name in self.shadows
+            for path, layer in parts.modules[name].named_modules()
+            if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
+        }
         if not layers:
             yield False
             return
-        momenta = [layer.momentum for layer in layers]
-        with self.applied(parts):
-            for layer in layers:
+        momenta = [layer.momentum for layer in layers.values()]
+        with _as_they_are(parts.modules), self.applied(parts):
+            for layer in layers.values():
                 layer.reset_running_stats()
                 layer.momentum = None  # the plain mean over all batches
             try:
                 yield True
             finally:
-                for layer, momentum in zip(layers, momenta, strict=True):
+                for layer, momentum in zip(layers.values(), momenta, strict=True):
                     layer.momentum = momentum
-            for name, shadow in self.shadows.items():
-                for key, value in parts.modules[name].named_buffers():
-                    if key in shadow:  # a buffer that is not saved is no statistic
-                        shadow[key].copy_(value)
+            for (name, path), layer in layers.items():
+                for key, value in layer.named_buffers(prefix=path):
+                    self.shadows[name][key].copy_(value)
 
     @contextmanager
     def applied(self, parts: Parts) -> Iterator[None]:
         """Put the averages into the modules for the duration of a block."""
-        present = {
-            name: {key: value.clone() for key, value in parts.modules[name].state_dict().items()}
-            for name in self.shadows
-        }
-        for name, shadow in self.shadows.items():
-            parts.modules[name].load_state_dict(shadow)
-        try:
+        with _as_they_are({name: parts.modules[name] for name in self.shadows}):
+            for name, shadow in self.shadows.items():
+                parts.modules[name].load_state_dict(shadow)
             yield
-        finally:
-            for name, weights in present.items():
-                parts.modules[name].load_state_dict(weights)
 
 
-def _running(module: nn.Module) -> list[_BatchNorm]:
-    return [
-        layer
-        for layer in module.modules()
-        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
-    ]
+@contextmanager
+def _as_they_are(modules: dict[str, nn.Module]) -> Iterator[None]:
+    """After the block, weights and buffers are those of before."""
+    present = {
+        name: {key: value.clone() for key, value in module.state_dict().items()} for name, module in modules.items()
+    }
+    try:
+        yield
+    finally:
+        for name, weights in present.items():
+            modules[name].load_state_dict(weights)
 
 
 def all_finite(modules: dict[str, nn.Module]) -> bool:

@@ -79,7 +79,12 @@ class Trainer:
         self.steps_per_epoch = len(training) // config.data.batch_size
         self.judge = None
         if validation is not None:
-            checker = Loader(validation, workers=config.data.workers, warn=self._warn, device=device)
+            checker = Loader(
+                validation,
+                workers=config.data.workers,
+                warn=self._warn,
+                device=device if ranks.first else None,  # the others do not validate
+            )
             validator = Validator(self.updater, checker, config.seed, config.data.batch_size)
             self.judge = Judge(validator, config, run, recorder, ranks, device, self.steps_per_epoch)
         self.total = self.steps_per_epoch * sum(stage.epochs for stage in method.stages)
@@ -351,13 +356,17 @@ class Trainer:
         self._save()
 
     def _measure_statistics(self, stage: Stage, averages: Averages) -> None:
-        """Running statistics of the averages, from the first batches of the epoch; nothing else of the run moves."""
+        """Running statistics of the averages, from the first batches of the epoch; nothing else of the run moves.
+
+        Of several processes the first one's count, as in a step.
+        """
         state = randomness.capture()
         self.updater.set_modes(stage)
         with averages.measured(self.parts) as wanted:
             if wanted:
                 for batch in self.loader.batches(self._keys(stage)[:_MEASURED], again=True):
-                    self.updater.look(stage, batch, self.progress.micro_batches)
+                    self.updater.pass_through(stage, batch, averages.shadows, self.progress.micro_batches)
+                self.ranks.share_buffers(self.parts.modules.values())
         randomness.restore(state)
 
     def _hand_on(self, stage: Stage) -> None:

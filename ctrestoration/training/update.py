@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 
 import torch
@@ -97,14 +97,23 @@ class Updater:
         self.ranks.share_buffers(self.parts.modules.values())
         return values
 
-    def look(self, stage: Stage, batch: Batch, micro_batches: int) -> None:
-        """Let a batch pass through the networks as in a step, and move nothing but their running statistics."""
+    def pass_through(self, stage: Stage, batch: Batch, modules: Collection[str], micro_batches: int) -> None:
+        """Let a batch pass through some networks as in a step, without an update.
+
+        Args:
+            stage: whose losses.
+            batch: this process's share.
+            modules: only turns that move one of these are taken.
+            micro_batches: parts of the batch.
+        """
         batch = self.to_device(batch)
         for turn in dict.fromkeys(stage.turns):
+            if not set(self.parts.owners[turn]) & set(modules):
+                continue
             for part in _micro(batch, micro_batches):
+                # With gradients, though nobody asks for them: some losses contain one.
                 with self.autocast():
                     self.method.step(stage, turn, part, self.parts)
-        self.ranks.share_buffers(self.parts.modules.values())
 
     def to_device(self, batch: Batch) -> Batch:
         """Move a batch, in the memory layout that was chosen."""

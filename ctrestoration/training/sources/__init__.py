@@ -53,6 +53,17 @@ class Source(Protocol):
         ...
 
 
+def refuse_nonfinite(sample: Sample, index: int) -> None:
+    """Refuse NaN and infinity.
+
+    Raises:
+        DamagedSampleError: names the sample and the array.
+    """
+    for name, array in sample.items():
+        if not np.isfinite(array).all():
+            raise DamagedSampleError(f"Sample {index} holds NaN or infinity in {name!r}.")
+
+
 def images_of(config: Any) -> set[str] | None:
     """Images that a source's samples hold beside "input" and "target"; None where its settings do not say.
 

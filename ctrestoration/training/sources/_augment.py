@@ -40,7 +40,7 @@ class View:
     quarters: int = 0
 
     def of_sample(self, sample: Sample) -> Sample:
-        """The same of every array [..., row, column]; arrays of their own."""
+        """The same of every array [..., row, column]."""
         return {name: np.ascontiguousarray(self._of(array)) for name, array in sample.items()}
 
     def _of(self, array: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -61,33 +61,22 @@ class View:
         return (..., slice(self.row, self.row + self.size), slice(self.column, self.column + self.size))
 
 
-def crop(sample: Sample, size: int, draw: np.random.Generator, in_body: bool = False) -> Sample:
-    """A random square of `size` pixels out of every array.
-
-    Args:
-        sample: arrays of one size.
-        size: rows and columns.
-        draw: says where.
-        in_body: around a point of the patient, as far as the edge allows, rather than anywhere.
-
-    Raises:
-        DamagedSampleError: it does not fit.
-    """
+def crop(sample: Sample, size: int, draw: np.random.Generator) -> Sample:
+    """A random square of `size` pixels out of every array; see `crop_corner`."""
     shape = next(iter(sample.values())).shape[-2:]
-    row, column = crop_corner(shape, size, draw, sample["target"][0] > BODY_HU if in_body else None)
-    return View(row, column, size).of_sample(sample)
+    return View(*crop_corner(shape, size, draw), size).of_sample(sample)
 
 
 def crop_corner(
-    shape: tuple[int, ...], size: int, draw: np.random.Generator, body: NDArray[np.bool_] | None
+    shape: tuple[int, ...], size: int, draw: np.random.Generator, body: NDArray[np.bool_] | None = None
 ) -> tuple[int, int]:
-    """First row and column of a random square; see `crop`.
+    """First row and column of a random square.
 
     Args:
         shape: rows and columns of the whole.
-        size: of the square.
+        size: rows and columns of the square.
         draw: says where.
-        body: where the patient is, around a point of whom the square lies; None: anywhere.
+        body: where the patient is; the square lies around a point of theirs, as far as the edge allows. None: anywhere.
 
     Raises:
         DamagedSampleError: it does not fit.

@@ -13,8 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ctrestoration.jobs.outcome import OutOfMemoryError
+from ctrestoration.training.hardware import is_out_of_memory
 from ctrestoration.training.keys import Key
-from ctrestoration.training.sources import Sample
+from ctrestoration.training.sources import DamagedSampleError, Sample, refuse_nonfinite
 from ctrestoration.training.sources._augment import BODY_HU, View
 
 Draw = Callable[[Key, NDArray[np.bool_]], View]
@@ -29,6 +31,10 @@ class ResidentSamples:
         count: how many there are.
         device: where they are kept.
         draw: what is seen of each.
+
+    Raises:
+        DamagedSampleError: one holds NaN or infinity, or has another shape than the first.
+        OutOfMemoryError: the device has too little memory for all of them.
     """
 
     def __init__(self, samples: Iterable[Sample], count: int, device: torch.device, draw: Draw) -> None:
@@ -36,8 +42,12 @@ class ResidentSamples:
         self._groups: list[tuple[tuple[str, ...], Tensor]] = []
         self._bodies = np.empty(0, dtype=bool)
         for index, sample in enumerate(samples):
+            refuse_nonfinite(sample, index)
             if not self._groups:
                 self._allocate(sample, count, device)
+                first = {name: array.shape for name, array in sample.items()}
+            if (shapes := {name: array.shape for name, array in sample.items()}) != first:
+                raise DamagedSampleError(f"Sample {index} has arrays {shapes}, the first one {first}: no one batch.")
             for names, tensor in self._groups:
                 tensor[index] = torch.from_numpy(np.concatenate([sample[name] for name in names])).to(device)
             self._bodies[index] = sample["target"][0] > BODY_HU
@@ -47,10 +57,19 @@ class ResidentSamples:
         by_shape: dict[tuple[int, ...], list[str]] = {}
         for name, array in sample.items():
             by_shape.setdefault(array.shape, []).append(name)
-        self._groups = [
-            (tuple(names), torch.empty((count, len(names), *shape[1:]), dtype=torch.float32, device=device))
-            for shape, names in by_shape.items()
-        ]
+        try:
+            self._groups = [
+                (tuple(names), torch.empty((count, len(names), *shape[1:]), dtype=torch.float32, device=device))
+                for shape, names in by_shape.items()
+            ]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            size = 4e-9 * count * sum(array.size for array in sample.values())
+            raise OutOfMemoryError(
+                f"{count} samples of {size:.1f} GB in all do not fit into the memory of {device}: leave data...keep "
+                "out."
+            ) from error
         self._bodies = np.empty((count, *sample["target"].shape[1:]), dtype=bool)
 
     def batch(self, keys: Sequence[Key]) -> dict[str, Tensor]:

@@ -38,7 +38,7 @@ class Config(simulated.Config):
 
     def images(self) -> set[str]:
         """See `sources.images_of`."""
-        return {"li", *self.corrected, *(("truth",) if self.truth else ())}
+        return {"li", *self.corrected}
 
     def as_scans(self) -> Config:
         """These settings: how the scans are simulated."""
@@ -52,10 +52,9 @@ class Config(simulated.Config):
 class Scans(simulated.Simulated):
     """As `Simulated`; a sample holds more.
 
-    Beside "input", "target" (HU) and "metal": "li" and, where asked for, "nmar", "prior" and "truth" [1, row, column]
-    in HU;
-    "sinogram", "sinogram_li", "target_sinogram" (line integrals of the target) and "kept" (1 where a ray was measured
-    and met no metal) [1, view, bin].
+    Beside "input", "target" (HU) and "metal": "li" and, where asked for, "nmar", "prior" and "truth" in HU [1, row,
+    column]; "sinogram", "sinogram_li", "target_sinogram" (line integrals of the target) and "kept" (1 where a ray was
+    measured and met no metal) [1, view, bin].
     """
 
     settings: Config

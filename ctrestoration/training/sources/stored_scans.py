@@ -39,11 +39,11 @@ class Config(Strict):
         default=False,
         description="Mirror and turn by quarters at random: images only. Not applied to validation data.",
     )
-
     keep: bool | Literal["device"] = Field(
         default=False,
         description="Keep what was read in memory, some 4 MB for each scan of 416 x 416 images; device: in that of the "
-        "GPU, all of it, where crops are cut, too. A small network on a GPU would wait for its data otherwise.",
+        "GPU, all of it, where crops are cut, too: a small network on a GPU would wait for its data otherwise, and no "
+        "damaged scan is skipped.",
     )
     target: Literal["scan", "truth"] = Field(
         default="scan",
@@ -70,12 +70,14 @@ class Config(Strict):
         """How they were simulated.
 
         Raises:
-            InputError: only images are read.
+            InputError: only images are read, or a target that the stored line integrals are not of.
         """
         from ctrestoration.training.scan_store import read_manifest
 
         if self.images_only:
             raise InputError("Sinograms are not read with data...crop, augment or more: leave them out.")
+        if self.target == "truth":
+            raise InputError("Stored sinograms are those of the scan without metal: data...target has to be scan.")
         return scans.Config.model_validate(read_manifest(self.folder)["settings"])
 
     def create(self) -> StoredScans:
@@ -112,7 +114,8 @@ class StoredScans:
         whole = self._kept.get(key.index) or self._read(key.index)
         if self.settings.keep is True:
             self._kept[key.index] = whole
-        return self._seen(key, whole["target"][0] > BODY_HU).of_sample(whole)
+        body = None if self.settings.crop is None else whole["target"][0] > BODY_HU
+        return self._seen(key, body).of_sample(whole)
 
     def resident(self, device: torch.device) -> ResidentSamples | None:
         """See `Source`: every sample on the device, where the settings ask for that."""
@@ -136,10 +139,10 @@ class StoredScans:
             index -= len(manifest["files"])
         raise IndexError(number)
 
-    def _seen(self, key: Key, body: NDArray[np.bool_]) -> View:
-        """What a sample shows of its scan, from where its patient is [row, column]."""
+    def _seen(self, key: Key, body: NDArray[np.bool_] | None) -> View:
+        """What a sample shows of its scan; for crops, from where its patient is [row, column]."""
         draw, size = key.generator("augment"), self.settings.crop
-        row, column = (0, 0) if size is None else crop_corner(body.shape, size, draw, body)
+        row, column = (0, 0) if size is None or body is None else crop_corner(body.shape, size, draw, body)
         if not self.settings.augment or key.stage == "validation":
             return View(row, column, size)
         return View(row, column, size, bool(draw.random() < 0.5), int(draw.integers(4)))
