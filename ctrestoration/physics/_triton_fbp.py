@@ -27,7 +27,7 @@ from ctrestoration.physics._triton_kernels import (
     side_by_side,
     tiles,
 )
-from ctrestoration.physics._triton_places import MARGIN, place, places
+from ctrestoration.physics._triton_places import MARGIN, pixels_of_tile, place, places
 from ctrestoration.physics.geometry import Geometry, ImageGrid
 
 if TYPE_CHECKING:
@@ -140,10 +140,7 @@ def _backproject(  # type: ignore[no-untyped-def]
     KIND: tl.constexpr, SLICES: tl.constexpr, TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """A tile of pixels of `SLICES` slices, from filtered views [group, ray, slice]."""
-    wide = tl.cdiv(columns, TILE_COLUMNS)
-    number = tl.arange(0, TILE_ROWS * TILE_COLUMNS)
-    row = tl.program_id(0) // wide * TILE_ROWS + number // TILE_COLUMNS
-    column = tl.program_id(0) % wide * TILE_COLUMNS + number % TILE_COLUMNS
+    row, column = pixels_of_tile(columns, TILE_ROWS, TILE_COLUMNS)
     group = tl.program_id(1).to(tl.int64)
     base = filtered + group * SLICES * n_views * n_bins
     beside = tl.arange(0, SLICES)[None, :]

@@ -17,7 +17,7 @@ import torch
 import triton
 import triton.language as tl
 
-from ctrestoration.physics._triton_places import MARGIN, places, span
+from ctrestoration.physics._triton_places import MARGIN, pixels_of_tile, places, span
 from ctrestoration.physics.geometry import Geometry, ImageGrid
 from ctrestoration.physics.steps import PAD, step_table
 
@@ -185,10 +185,7 @@ def _gather(  # type: ignore[no-untyped-def]
     TILE_ROWS: tl.constexpr, TILE_COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """The adjoint in a tile of pixels, for `SLICES` sinograms [group, ray, slice]."""
-    wide = tl.cdiv(columns, TILE_COLUMNS)
-    number = tl.arange(0, TILE_ROWS * TILE_COLUMNS)
-    row = tl.program_id(0) // wide * TILE_ROWS + number // TILE_COLUMNS
-    column = tl.program_id(0) % wide * TILE_COLUMNS + number % TILE_COLUMNS
+    row, column = pixels_of_tile(columns, TILE_ROWS, TILE_COLUMNS)
     group = tl.program_id(1).to(tl.int64)
     base = sinograms + group * SLICES * n_views * n_bins
     beside = tl.arange(0, SLICES)[None, :]

@@ -111,6 +111,16 @@ def _arctangent(ratio):  # type: ignore[no-untyped-def]
 
 
 @triton.jit
+def pixels_of_tile(columns, ROWS: tl.constexpr, COLUMNS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Rows and columns of the pixels of this program's tile, in an image of so many columns."""
+    wide = tl.cdiv(columns, COLUMNS)
+    number = tl.arange(0, ROWS * COLUMNS)
+    row = tl.program_id(0) // wide * ROWS + number // COLUMNS
+    column = tl.program_id(0) % wide * COLUMNS + number % COLUMNS
+    return row, column
+
+
+@triton.jit
 def place(x, y, c, s, distance, first, per_pitch, KIND: tl.constexpr):  # type: ignore[no-untyped-def]
     """Place of pixels on the detector in bins, and the FBP's weight there; as in `_numba_kernels.backproject`."""
     across = x * c + y * s
