@@ -1,4 +1,4 @@
-"""How the shipped weights against metal artifacts were made, and how they do on patients they never saw.
+"""How weights against metal artifacts are made for the package, and how they do on patients they never saw.
 
     python benchmarks/shipped_mar.py data DATA --out WORK     simulate the scans (6 minutes on 16 cores, 25 GB)
     python benchmarks/shipped_mar.py train --out WORK         train U-Nets and guided networks (for a GPU)
@@ -8,6 +8,9 @@
 DATA is a folder with the CC BY volumes tcga_ov_abdomen, crlm_1004_abd and lidc_0314_chest_crop (.nii.gz). The first two
 thirds of each (from its caudal end) are trained on, the last third is tested on, never the other way round; phantoms
 are told apart by their seeds. `--share 0.01` simulates so much of the scans, or trains so much of the epochs.
+
+The weights that the package has now were made by an earlier form of this script, on a CPU (commit 9929d70, fewer scans
+and smaller networks, see docs/results/networks.md). This one is for a GPU and has not replaced them yet.
 
 Three networks train beside each other on one GPU where the environment variable CUDA_VISIBLE_DEVICES names it, else one
 after the other; each keeps all scans in its memory, 7 GB.
