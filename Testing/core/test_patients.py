@@ -24,7 +24,7 @@ from ctrestoration.training.lowdose_classes import means, numbers_of, other_side
 from ctrestoration.training.lowdose_dataset import LowDoseBuild
 from ctrestoration.training.patients import Person, file_patients, shared_people
 from ctrestoration.training.runfile import DataConfig
-from ctrestoration.training.sources import lowdose, pairs
+from ctrestoration.training.sources import lowdose, pairs, scans
 from ctrestoration.volume import Grid, LabelMap, Volume
 
 SMALL = {"size": 32, "pixel_mm": 10.0, "views": 50, "fine_pixels": 32, "bins": 40}
@@ -396,3 +396,29 @@ def test_a_build_takes_the_split_of_a_unique_file_as_before(tmp_path: Path) -> N
     assert split == split_of("p01", 0, SHARES)
     assert settings.to_json()["scans"] == ["p01"]
     assert settings.patient(3).name == file_patients([path])[0].stored_name
+
+
+@pytest.mark.parametrize("name", ["simulated", "scans", "sinograms"])
+def test_nobody_simulated_is_trained_and_validated_on(name: str) -> None:
+    two = {"name": name, "phantoms": 2, "count": 4, "size": 32, "pixel_mm": 10.0}
+    with pytest.raises(InputError, match=r"1 patient is in data\.train .*\(phantom-1\).*first_seed"):
+        DataConfig.model_validate({"train": two, "validation": {**two, "first_seed": 1}}).create()
+    DataConfig.model_validate({"train": two, "validation": {**two, "first_seed": 2}}).create()
+
+
+def test_stored_scans_know_who_was_scanned(tmp_path: Path) -> None:
+    folders = []
+    for first in (0, 1, 2):
+        settings = scans.Config(name="scans", phantoms=2, first_seed=first)
+        folders.append(tmp_path / str(first))
+        folders[-1].mkdir()
+        (folders[-1] / "manifest.json").write_text(
+            json.dumps({"settings": settings.model_dump(mode="json"), "files": {"00000.npz": ""}})
+        )
+    stored = [{"name": "stored_scans", "folder": folder} for folder in folders]
+    with pytest.raises(InputError, match=r"\(phantom-1\)"):
+        DataConfig.model_validate({"train": stored[0], "validation": stored[1]}).create()
+    more = {**stored[0], "more": [folders[1]]}
+    with pytest.raises(InputError, match=r"\(phantom-2\)"):
+        DataConfig.model_validate({"train": more, "validation": stored[2]}).create()
+    DataConfig.model_validate({"train": stored[0], "validation": stored[2]}).create()

@@ -228,8 +228,10 @@ def trained_on(about: dict[str, Any]) -> set[str]:
 
 def patients_of(settings: dict[str, Any]) -> list[str]:
     """Names of the patients of a simulated source: phantoms by their seeds, then volumes by their file names."""
+    from ctrestoration.training.cases import phantom_name
+
     phantoms = range(int(settings.get("phantoms", 0)))
-    names = [f"phantom-{int(settings.get('first_seed', 0)) + number}" for number in phantoms]
+    names = [phantom_name(int(settings.get("first_seed", 0)) + number) for number in phantoms]
     return names + [Path(str(volume)).name for volume in settings.get("volumes", ())]
 
 

@@ -120,6 +120,11 @@ class Scan:
         return Scan(acquisition.metal[0].astype(np.float32), replace(self.simulation, acquisition=acquisition))
 
 
+def phantom_name(seed: int) -> str:
+    """What the phantom of a seed is called as a patient."""
+    return f"phantom-{seed}"
+
+
 def phantom_patient(seed: int, size: int, pixel_mm: float) -> Patient:
     """A procedural phantom, centered on a lumbar level that the seed draws."""
     from ctrestoration.anatomy.phantom import spine_phantom
@@ -128,7 +133,7 @@ def phantom_patient(seed: int, size: int, pixel_mm: float) -> Patient:
     phantom = spine_phantom(
         size=(_SLICES, size, size), spacing=(pixel_mm, pixel_mm, _SLICE_MM), seed=seed, region=level
     )
-    return Patient(f"phantom-{seed}", phantom.volume, partial(_phantom_spine, seed, level))
+    return Patient(phantom_name(seed), phantom.volume, partial(_phantom_spine, seed, level))
 
 
 def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.evaluate.circle import circle_mask
 from ctrestoration.evaluate.masks import BODY_HU
+from ctrestoration.training.cases import phantom_name
 from ctrestoration.training.keys import derive
 from ctrestoration.training.lowdose_classes import BODY, numbers_of
 from ctrestoration.training.patients import Person
@@ -97,7 +98,7 @@ def labeled_phantom(seed: int, size: int, pixel_mm: float, names: Sequence[str] 
         else:
             found = phantom.labels.array == NAME_ID[name]
         classes[found] = number
-    return LabeledPatient(f"phantom-{seed}", phantom.volume, classes)
+    return LabeledPatient(phantom_name(seed), phantom.volume, classes)
 
 
 def labeled_volume(

@@ -14,7 +14,7 @@ import numpy as np
 
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.io.pairs import SPLITS, Pair
-from ctrestoration.training.cases import short_digest
+from ctrestoration.training.cases import phantom_name, short_digest
 from ctrestoration.training.dataset import BuildSettings, signed
 from ctrestoration.training.keys import derive, generator
 from ctrestoration.training.lowdose_cases import (
@@ -187,7 +187,7 @@ class LowDoseBuild(BuildSettings):
         makers: list[tuple[str, Maker]] = []
         for number in range(self.phantoms):
             seed = derive(self.seed, "phantom", number) % 2**31
-            makers.append((f"phantom-{seed}", partial(labeled_phantom, seed, size, pixel, tuple(classes))))
+            makers.append((phantom_name(seed), partial(labeled_phantom, seed, size, pixel, tuple(classes))))
         people = file_patients([Path(path) for path in self.volumes])
         for person, labels in zip(people, self.labels or [None] * len(people), strict=True):
             segmentation = None if labels is None else Path(labels)

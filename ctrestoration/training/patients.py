@@ -101,7 +101,7 @@ def refuse_shared(training: Any, validation: Any) -> None:
         who = "1 patient is" if len(shared) == 1 else f"{len(shared)} patients are"
         raise InputError(
             f"{who} in data.train and in data.validation ({names}): validation would be too good. Give both the same "
-            "split_seed and shares and different splits, or data of other patients."
+            "split_seed and shares and different splits, phantoms another first_seed, or data of other patients."
         )
 
 

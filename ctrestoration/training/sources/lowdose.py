@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ctrestoration.errors import InputError
+from ctrestoration.training.cases import phantom_name
 from ctrestoration.training.config import DataPath, PositiveInt, Strict
 from ctrestoration.training.keys import Key, derive
 from ctrestoration.training.lowdose_cases import (
@@ -236,7 +237,7 @@ class LowDose:
         for number in range(one.phantoms):
             seed = phantom_seed(one.split, one.split_seed, number)
             make = partial(labeled_phantom, seed, one.size, one.pixel_mm, tuple(one.classes))
-            listed.append((Person(f"phantom-{seed}"), make))
+            listed.append((Person(phantom_name(seed)), make))
         for files in one.volumes:
             if files.labels is None:
                 refuse_unlabeled(one.classes)

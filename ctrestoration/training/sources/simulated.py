@@ -16,12 +16,14 @@ from ctrestoration.training.cases import (
     Scan,
     chosen_slices,
     implanted,
+    phantom_name,
     phantom_patient,
     scan_case,
     volume_patient,
 )
 from ctrestoration.training.config import DataPath, PositiveInt, Strict
 from ctrestoration.training.keys import Key
+from ctrestoration.training.patients import Person, file_patients
 from ctrestoration.training.sources import Sample
 from ctrestoration.volume import AIR_HU
 
@@ -49,6 +51,11 @@ class PatientsConfig(Strict):
     size: int = Field(default=128, ge=32, le=512, description="Rows and columns.")
     pixel_mm: float = Field(default=3.0, gt=0.1, le=10, description="Pixel size in mm.")
     preset: str = Field(default="clinical", description="Scanner preset of the simulation.")
+
+    def people(self) -> list[Person]:
+        """Everybody, see `patients.refuse_shared`."""
+        seeds = range(self.first_seed, self.first_seed + self.phantoms)
+        return [*(Person(phantom_name(seed)) for seed in seeds), *file_patients(self.volumes)]
 
 
 class Config(PatientsConfig):
@@ -114,6 +121,10 @@ class Patients:
         sizes = [path.stat().st_size for path in self.settings.volumes]
         text = json.dumps([self.settings.model_dump(mode="json"), sizes], sort_keys=True)
         return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+    def people(self) -> list[Person]:
+        """Everybody, see `patients.refuse_shared`."""
+        return self.settings.people()
 
     def drawn(self, draw: np.random.Generator) -> Patient:
         """One of the patients."""

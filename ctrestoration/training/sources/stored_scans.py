@@ -12,6 +12,7 @@ from pydantic import Field
 from ctrestoration.errors import InputError
 from ctrestoration.training.config import DataPath, Strict
 from ctrestoration.training.keys import Key
+from ctrestoration.training.patients import Person
 from ctrestoration.training.sources import Sample, scans
 from ctrestoration.training.sources._augment import BODY_HU, View, crop_corner
 
@@ -146,6 +147,14 @@ class StoredScans:
         if not self.settings.augment or key.stage == "validation":
             return View(row, column, size)
         return View(row, column, size, bool(draw.random() < 0.5), int(draw.integers(4)))
+
+    def people(self) -> list[Person]:
+        """Everybody who was scanned, see `patients.refuse_shared`."""
+        return [
+            person
+            for manifest in self._manifests
+            for person in scans.Config.model_validate(manifest["settings"]).people()
+        ]
 
     def describe(self) -> dict[str, Any]:
         """How the scans were simulated, as their manifests say."""
