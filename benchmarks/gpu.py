@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from unrolled_recipe import PRESET, PUBLISHED_STAGES, batch_of_disks, indudonet
 
+from ctrestoration.environment import installed_version
 from ctrestoration.networks import unet
 from ctrestoration.physics import _torch_choice, _torch_ops
 from ctrestoration.physics._torch_fbp import ReconstructionOperator
@@ -111,11 +112,8 @@ def main() -> int:
 
 
 def _machine(device: torch.device) -> Row:
-    import importlib.util
-
-    triton = importlib.util.find_spec("triton") and __import__("triton").__version__
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-    return {"device": name, "torch": torch.__version__, "triton": triton, "numpy": np.__version__,
+    return {"device": name, "torch": torch.__version__, "triton": installed_version("triton"), "numpy": np.__version__,
             "threads": torch.get_num_threads(), "kernels": kernels().__name__.rsplit(".", 1)[-1]}  # fmt: skip
 
 

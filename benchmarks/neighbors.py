@@ -28,7 +28,6 @@ from ctrestoration.evaluate.masks import body_mask, metal_ring
 from ctrestoration.evaluate.metrics import RING_PIXELS
 from ctrestoration.simulate.metal import MetalSimulation, simulate_metal
 from ctrestoration.training.cases import implanted, phantom_patient, slices_with_metal
-from ctrestoration.volume import Volume
 
 COLUMNS = {"error": "error_hu", "step": "step_hu", "error near": "near_error_hu", "step near": "near_step_hu",
            "correlation": "correlation", "corr. near": "near_correlation"}  # fmt: skip
@@ -64,9 +63,8 @@ def scanned(seed: int, most: int, preset: str) -> MetalSimulation:
     longest = max(runs, key=len)
     first = int(longest[max(0, (len(longest) - most) // 2)])
     span = slice(first, first + min(most, len(longest)))
-    grid = volume.grid.crop((span.start, 0, 0), (span.stop, *volume.grid.shape[1:]))
     here = {name: fraction[span] for name, fraction in metals.items()}
-    return simulate_metal(Volume(volume.array[span], grid, volume.name), here, preset=preset, seed=seed)
+    return simulate_metal(volume.part((span, slice(None), slice(None))), here, preset=preset, seed=seed)
 
 
 def scores(scan: MetalSimulation, method: Any) -> dict[str, float]:

@@ -195,11 +195,11 @@ def _run_file(name: str, settings: dict[str, Any], effort: Effort, stores: str =
 
 def _derive(out: Path, name: str, workers: int, control: Control) -> None:
     """Prior and guided image of every scan of a store."""
-    from ctrestoration.models.weights import load_network
+    from ctrestoration.models.catalog import read_header
     from ctrestoration.training.scan_store import derive_images
 
     weights = out / "unet" / "weights" / "g.safetensors"
-    _, about = load_network(weights)
+    about = read_header(weights)
     make = partial(_prior_and_guided, weights, out / name)
     facts = {"prior": about["name"], "step": about["step"], "sha256": sha256_of(weights)}
     derive_images(out / name, out / f"guided-{name}", make, facts, control, keep=("truth",), workers=workers)

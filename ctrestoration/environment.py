@@ -82,7 +82,7 @@ PACKAGES = (
 
 def packages() -> list[Found]:
     """Every package of `PACKAGES` as found here, without importing any."""
-    return [Found(package, _version(package.name)) for package in PACKAGES]
+    return [Found(package, installed_version(package.name)) for package in PACKAGES]
 
 
 def report() -> dict[str, Any]:
@@ -105,7 +105,7 @@ def probe(size: int = 1024) -> dict[str, Any]:
         {"torch": version or None, "cuda_build": e.g. "12.8" or None, "devices": [{"name", "title", "works",
         "milliseconds", "error"}], "verdict": one or two plain sentences}.
     """
-    version = _version("torch")
+    version = installed_version("torch")
     if version is None:
         return {"torch": None, "cuda_build": None, "devices": [], "verdict": verdict(None, None, [])}
     try:
@@ -182,7 +182,8 @@ def _outcome(name: str, title: str, milliseconds: float | None, error: str | Non
     return {"name": name, "title": title, "works": error is None, "milliseconds": rounded, "error": error}
 
 
-def _version(name: str) -> str | None:
+def installed_version(name: str) -> str | None:
+    """The version of an installed package by its metadata, without importing it; None where it is missing."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

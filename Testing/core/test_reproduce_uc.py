@@ -310,8 +310,11 @@ def test_networks_can_be_taught_the_truth_of_stored_scans(tmp_path: Path) -> Non
         target, scan = source.sample(key)["target"], read_scan(folder, index)
         clean = np.array_equal(scan["input"], scan["target"])
         kinds.add(clean)
-        expected = scan["target"] if clean else again.truth(key)[None]
-        assert np.array_equal(target, expected)
+        draw = key.generator("case")
+        patient, metals, _ = cases.implanted(again.drawn(draw), draw)  # drawn as the scan is, not scanned
+        truth = np.maximum(patient.array[cases.chosen_slices(patient, metals, draw, 1)], np.float32(-1024))
+        assert np.array_equal(again.scan(key).simulation.truth.array.clip(-1024), truth)
+        assert np.array_equal(target, scan["target"] if clean else truth)
     assert kinds == {False, True}
     old = tmp_path / "old"
     build_scans(old, settings.model_copy(update={"truth": False, "count": 1}), 0, "main")
@@ -365,14 +368,13 @@ def _refuse(index: int, sample: dict[str, Any]) -> dict[str, Any]:
     raise AssertionError("made again")
 
 
-def test_the_truth_of_a_scan_is_drawn_as_the_scan_is(study: Path) -> None:
-    from ctrestoration.training.scan_store import read_manifest, read_scan, stored_source
+def test_stored_scans_are_those_of_their_settings(study: Path) -> None:
+    from ctrestoration.training.scan_store import read_manifest, read_scan
+    from ctrestoration.training.sources import scans
 
     folder = study / "data" / "test"
-    manifest, source = read_manifest(folder), stored_source(folder)
-    assert stored_source(folder) is source
+    manifest = read_manifest(folder)
+    source = scans.Config.model_validate(manifest["settings"]).create()
     for index in range(2):
-        key = Key(manifest["seed"], manifest["stage"], 0, index)
-        scan = source.scan(key)
+        scan = source.scan(Key(manifest["seed"], manifest["stage"], 0, index))
         assert np.array_equal(scan.pair()["target"][None], read_scan(folder, index)["target"])
-        assert np.array_equal(source.truth(key), np.maximum(scan.simulation.truth.array[0], -1024))

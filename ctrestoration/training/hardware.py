@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import importlib.metadata
 import os
 import platform
 import statistics
@@ -16,6 +15,7 @@ from typing import Any
 
 import torch
 
+from ctrestoration.environment import installed_version
 from ctrestoration.errors import InputError
 from ctrestoration.jobs.gpus import list_gpus, reserve_gpus
 from ctrestoration.training.config import HardwareConfig
@@ -111,17 +111,10 @@ def facts(device: torch.device, world: int) -> dict[str, Any]:
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "cuda": torch.version.cuda,
         # Its kernels and PyTorch's project alike, but for the last digits.
-        "triton": _version("triton") if device.type == "cuda" else None,
+        "triton": installed_version("triton") if device.type == "cuda" else None,
         "threads": torch.get_num_threads(),
         "world_size": world,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 def decide(settings: HardwareConfig, seconds_per_step: Callable[[str, bool], float], device: torch.device) -> Choices:

@@ -147,15 +147,6 @@ def write_scan(folder: Path, index: int, sample: Sample) -> None:
     replace_file(_path(folder, index), write)
 
 
-def stored_source(folder: Path) -> scans.Scans:
-    """What simulated the scans of a folder: it makes each patient once in a process.
-
-    Raises:
-        InputError: the folder holds no finished scans.
-    """
-    return _source(scans.Config.model_validate(read_manifest(folder)["settings"]).model_dump_json())
-
-
 def images_in(folder: Path) -> set[str]:
     """Images in HU that the stored samples hold beside "input" and "target", their truth included."""
     manifest = read_manifest(folder)

@@ -7,15 +7,12 @@ import json
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
 from ctrestoration.errors import InputError
 from ctrestoration.training.cases import (
     Patient,
     Scan,
-    chosen_slices,
-    implanted,
     phantom_name,
     phantom_patient,
     scan_case,
@@ -25,7 +22,6 @@ from ctrestoration.training.config import DataPath, PositiveInt, Strict
 from ctrestoration.training.keys import Key
 from ctrestoration.training.patients import Person, file_patients
 from ctrestoration.training.sources import Sample
-from ctrestoration.volume import AIR_HU
 
 PLACEMENTS: dict[str, tuple[str, ...]] = {
     "mixed": (),
@@ -160,16 +156,6 @@ class Simulated(Patients):
         (scan,), _ = scan_case(patient, draw, self.settings.preset, 1, clean, self._kinds)
         # A scan without metal has nothing to be found.
         return scan.projected(self.settings.preset) if self.settings.projected and scan.metal.any() else scan
-
-    def truth(self, key: Key) -> NDArray[np.float32]:
-        """The patient in the slice that `scan` scans, noise-free at 70 keV without metal: HU [row, column].
-
-        It is drawn anew, not scanned: quick.
-        """
-        draw = key.generator("case")
-        volume, metals, _ = implanted(self.drawn(draw), draw, self._kinds)
-        (z,) = chosen_slices(volume, metals, draw, 1)
-        return np.maximum(volume.array[z], np.float32(AIR_HU))
 
     @property
     def _kinds(self) -> tuple[str, ...]:
