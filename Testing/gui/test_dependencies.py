@@ -31,8 +31,8 @@ def wait(condition: Callable[[], bool], seconds: float = 60) -> None:
 def missing(monkeypatch) -> set[str]:
     """Packages that seem to be missing."""
     names = {"numba", "torch", "safetensors", "monai"}
-    real = environment._version
-    monkeypatch.setattr(environment, "_version", lambda name: None if name in names else real(name))
+    real = environment.installed_version
+    monkeypatch.setattr(environment, "installed_version", lambda name: None if name in names else real(name))
     return names
 
 
@@ -82,7 +82,7 @@ def test_the_page_installs_what_is_missing_and_says_so(pip: Recorded) -> None:
     requirements, options = pip.calls[0]
     assert requirements == ["numba>=0.60"]
     assert options == {"requester": "CTRestoration", "skip_in_testing": False}
-    assert f"numpy=={environment._version('numpy')}" in pip.constraints
+    assert f"numpy=={environment.installed_version('numpy')}" in pip.constraints
     assert "missing" not in texts(page)["numba"][0]
     assert not page.buttons["install"].enabled
     assert page.statusLabel.text.startswith("Done")
