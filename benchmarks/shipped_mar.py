@@ -80,7 +80,6 @@ UNET: dict[str, Any] = {
         "stages": {"main": {"epochs": 80}},
     }
 }
-"""It draws the prior of the guided networks, too."""
 _SAME = {name: UNET["method"][name] for name in ("network", "inputs", "added_to")}
 UNCERTAIN: dict[str, Any] = {
     "method": {
@@ -92,7 +91,7 @@ UNCERTAIN: dict[str, Any] = {
     }
 }
 """The same network with the uncertainty-constraint loss: its early networks cost as much as a step in every step, so it
-goes on from the trained one."""
+goes on from the trained one. It draws the first prior of the guided networks, too."""
 UNET_MONO: dict[str, Any] = {
     "method": {
         **UNET["method"],
@@ -111,15 +110,22 @@ REFINE: dict[str, Any] = {
         "stages": {"main": {"epochs": 60}},
     }
 }
-"""The second half of a guided network."""
-MONO: dict[str, Any] = {
+"""What a guided network refines with, after its first completion."""
+AGAIN: dict[str, Any] = {
     "method": {
         **REFINE["method"],
         "initial_weights": "../refine/weights/g.safetensors",
-        "stages": {"main": {"epochs": 35}},
+        "stages": {"main": {"epochs": 30}},
     }
 }
-"""The second half once more, taught the noise-free image, too."""
+"""And after a completion with its own image as the prior: it learns both."""
+MONO: dict[str, Any] = {
+    "method": {**AGAIN["method"], "stages": {"main": {"epochs": 35}}},
+}
+"""For the last round alone: taught the noise-free image, too."""
+ROUNDS = 3
+FIRST, SECOND = "guided-", "again-"
+"""Prefixes of the stores that hold the images of the first and of the second round."""
 
 
 def build(data: Path, out: Path, effort: Effort, control: Control) -> None:
@@ -139,17 +145,23 @@ def build(data: Path, out: Path, effort: Effort, control: Control) -> None:
 
 
 def train(out: Path, effort: Effort, control: Control) -> None:
-    """Train the U-Nets; derive the guided images with one; train the second halves. Goes on where it stopped."""
+    """Train the U-Nets, then what refines, on the images of the round before. Goes on where it stopped."""
     _train(out, {"unet": _run_file("unet", UNET, effort)}, control)
-    for name in STORES:
-        _derive(out, name, effort.workers, control)
-    beside = {
+    images = {
         "uncertain": _run_file("uncertain", UNCERTAIN, effort),
         "unet-mono": _run_file("unet-mono", UNET_MONO, effort, truth=True),
-        "refine": _run_file("refine", REFINE, effort, "guided-"),
     }
-    _train(out, beside, control)
-    _train(out, {"mono": _run_file("mono", MONO, effort, "guided-", truth=True)}, control)
+    _train(out, images, control)
+    for name in STORES:
+        _derive(out, "uncertain", name, "", FIRST, effort.workers, control)
+    _train(out, {"refine": _run_file("refine", REFINE, effort, (FIRST,))}, control)
+    for name in STORES:
+        _derive(out, "refine", name, FIRST, SECOND, effort.workers, control)
+    rounds = {
+        "again": _run_file("again", AGAIN, effort, (FIRST, SECOND)),
+        "mono": _run_file("mono", MONO, effort, (SECOND,), truth=True),
+    }
+    _train(out, rounds, control)
     _join(out, out / "weights", lambda name: [])
 
 
@@ -161,12 +173,14 @@ def _train(out: Path, runs: dict[str, RunConfig], control: Control) -> None:
         raise CTRestorationError(f"{folder}: {reason}")
 
 
-def _run_file(name: str, settings: dict[str, Any], effort: Effort, stores: str = "", truth: bool = False) -> RunConfig:
-    """One training, on the stores whose names begin so."""
+def _run_file(
+    name: str, settings: dict[str, Any], effort: Effort, prefixes: tuple[str, ...] = ("",), truth: bool = False
+) -> RunConfig:
+    """One training, on the stores whose names begin so; the last one tells the validation data."""
     from ctrestoration.training.runfile import RunConfig
 
     taught = {"name": "stored_scans", "target": "truth" if truth else "scan"}
-    first, *more = (f"../{stores}{store}" for store in TRAINED_ON)
+    first, *more = (f"../{prefix}{store}" for prefix in prefixes for store in TRAINED_ON)
     stages = {
         # The map of the constraint is the spread of the warm-up's epochs: one has none.
         stage: {**one, "epochs": max(2 if stage == "warm" else 1, effort.of(one["epochs"]))}
@@ -180,10 +194,10 @@ def _run_file(name: str, settings: dict[str, Any], effort: Effort, stores: str =
             "method": {**settings["method"], "stages": stages},
             "data": {
                 "train": {**taught, "folder": first, "more": more, "crop": CROP, "augment": True, "keep": "device"},
-                "validation": {**taught, "folder": f"../{stores}validation"},
+                "validation": {**taught, "folder": f"../{prefixes[-1]}validation"},
                 "batch_size": BATCH,
             },
-            "optim": {"lr": 1e-3},
+            "optim": {"lr": 1e-3, "schedule": {"name": "cosine", "minimum": 0.02}},
             "ema": {"decay": 0.995},
             "validation": {"every_epochs": 5},
             "checkpoint": {"save_every": 2000},
@@ -193,28 +207,39 @@ def _run_file(name: str, settings: dict[str, Any], effort: Effort, stores: str =
     )
 
 
-def _derive(out: Path, name: str, workers: int, control: Control) -> None:
-    """Prior and guided image of every scan of a store."""
+def _derive(out: Path, run: str, name: str, seen: str, made: str, workers: int, control: Control) -> None:
+    """Prior and guided image of every scan of a store, with the network of a run.
+
+    Args:
+        out: folder of everything.
+        run: whose network draws the prior.
+        name: of the store.
+        seen: prefix of the store whose images the network looks at; empty: the scans themselves.
+        made: prefix of the new store.
+        workers: processes.
+        control: reported to between scans.
+    """
     from ctrestoration.models.catalog import read_header
     from ctrestoration.training.scan_store import derive_images
 
-    weights = out / "unet" / "weights" / "g.safetensors"
+    weights = out / run / "weights" / "g.safetensors"
     about = read_header(weights)
-    make = partial(_prior_and_guided, weights, out / name)
+    make = partial(_prior_and_guided, weights, out / name, out / f"{seen}{name}" if seen else None)
     facts = {"prior": about["name"], "step": about["step"], "sha256": sha256_of(weights)}
-    derive_images(out / name, out / f"guided-{name}", make, facts, control, keep=("truth",), workers=workers)
+    derive_images(out / name, out / f"{made}{name}", make, facts, control, keep=("truth",), workers=workers)
 
 
-def _prior_and_guided(weights: Path, store: Path, index: int, sample: Sample) -> Sample:
+def _prior_and_guided(weights: Path, store: Path, before: Path | None, index: int, sample: Sample) -> Sample:
     import torch
 
-    from ctrestoration.networks._images import HU_SCALE, network_inputs
-    from ctrestoration.networks.guided import PRIOR_INPUTS
+    from ctrestoration.networks.guided import drawn_prior, refined
+    from ctrestoration.training.scan_store import read_scan
 
     network, settings = _opened(weights, store)
-    batch = {key: torch.from_numpy(sample[key])[None] for key in PRIOR_INPUTS}
+    seen = sample if before is None else read_scan(before, index)
+    batch = {key: torch.from_numpy(image)[None] for key, image in seen.items()}
     with torch.inference_mode():
-        prior = (batch["nmar"] + HU_SCALE * network(network_inputs(batch, PRIOR_INPUTS)))[0].numpy()
+        prior = (drawn_prior if before is None else refined)(network, batch)[0].numpy()
     return {"prior": prior, "guided": _guided(sample, prior[0], settings)[None]}
 
 
@@ -346,7 +371,7 @@ def ship(out: Path) -> None:
 
 
 def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
-    """The U-Nets, and both halves of the guided ones as one; convolutions in half precision.
+    """The U-Nets, and the parts of each guided one as one; convolutions in half precision.
 
     The repository, its history included, has to stay below the 100 MB of Slicer's extension index. PyTorch makes them
     single precision again when they are loaded.
@@ -366,22 +391,31 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
         network, about = load_network(out / run / "weights" / "g.safetensors")
         header = {**about, **common, "name": name, "title": title}
         made.append((network, header, "mar_" + name.replace("-", "_"), failures))
-    prior, about = load_network(out / "unet" / "weights" / "g.safetensors")
-    for name, run, title, failures in (
-        ("guided-unet", "refine", "Sinogram completion guided by a U-Net, refined by another", FAILURES),
-        ("guided-unet-mono", "mono", "As guided-unet, to the noise-free image at 70 keV", (*FAILURES, MONO_FAILURE)),
+    prior, about = load_network(out / "uncertain" / "weights" / "g.safetensors")
+    refine, second = load_network(out / "again" / "weights" / "g.safetensors")
+    last, third = load_network(out / "mono" / "weights" / "g.safetensors")
+    for name, header, own, title, failures in (
+        ("guided-unet", second, None, "Sinogram completion guided by a U-Net, refined by another, in rounds", FAILURES),
+        (
+            "guided-unet-mono",
+            third,
+            last,
+            "As guided-unet, to the noise-free image at 70 keV",
+            (*FAILURES, MONO_FAILURE),
+        ),
     ):
-        refine, second = load_network(out / run / "weights" / "g.safetensors")
+        network = Guided.joined(prior, refine, own, ROUNDS)
+        parts = {"prior": about} if own is None else {"prior": about, "refine": second}
         header = {
-            **second, **common, "name": name, "title": title,
-            "network": {"name": "guided", "options": {"prior_widths": WIDTHS, "refine_widths": WIDTHS}},
-            "prior": {key: about[key] for key in ("training", "step")},
+            **header, **common, "name": name, "title": title,
+            "network": {"name": "guided", "options": network.options()},
+            **{part: {key: facts[key] for key in ("training", "step")} for part, facts in parts.items()},
             "input": "one slice and its sinogram: input, NMAR image, metal mask",
             "output": "the corrected image in HU, and a sinogram that was completed in the trace alone",
         }  # fmt: skip
         for key in ("inputs", "added_to"):
             del header[key]
-        made.append((Guided.joined(prior, refine, WIDTHS, WIDTHS), header, "mar_" + name.replace("-", "_"), failures))
+        made.append((network, header, "mar_" + name.replace("-", "_"), failures))
     for network, header, file, failures in made:
         header = without_folders(header)
         halve(network)

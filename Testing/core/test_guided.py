@@ -10,6 +10,7 @@ import pytest
 from ctrestoration.correct.completion import SliceData, completed_change, projector_of
 from ctrestoration.correct.guided import completed_with, filled_metal
 from ctrestoration.correct.methods.nmar import NormalizedMAR
+from ctrestoration.errors import InputError
 from ctrestoration.simulate.metal import MetalSimulation, simulate_metal
 from ctrestoration.volume import Grid, Volume
 
@@ -70,3 +71,33 @@ def test_a_slice_without_trace_keeps_its_sinogram(simulation: MetalSimulation) -
     scan = replace(old, trace=np.zeros_like(old.trace), metal=np.zeros_like(old.metal))
     data = SliceData(scan, 0, projector_of(scan))
     np.testing.assert_allclose(completed_with(data, scan.image.array[0]), scan.sinogram[0], atol=1e-4)
+
+
+def test_each_round_completes_with_the_image_of_the_one_before() -> None:
+    torch = pytest.importorskip("torch")
+    from ctrestoration.networks.guided import Guided
+    from ctrestoration.networks.unet import UNet
+
+    def adds(channels: int, hu: float) -> UNet:
+        network = UNet((2, 2), in_channels=channels)
+        torch.nn.init.zeros_(network.head.weight)
+        torch.nn.init.constant_(network.head.bias, hu / 1000)
+        return network
+
+    seen: list[float] = []
+
+    def complete(prior):
+        seen.append(float(prior.mean()))
+        return 2 * prior
+
+    batch = {name: torch.zeros(1, 1, 8, 8) for name in ("input", "nmar", "metal")}
+    for last, expected in ((None, 25.0), (adds(4, 500.0), 526.0)):
+        seen.clear()
+        network = Guided.joined(adds(3, 4.0), adds(4, -1.0), last, rounds=3)
+        with torch.inference_mode():
+            image = network(batch, complete)
+        # 4, then 2 * 4 - 1 = 7, then 2 * 7 - 1 = 13; the last round doubles that.
+        assert seen == pytest.approx([4.0, 7.0, 13.0], rel=1e-4)
+        assert float(image.mean()) == pytest.approx(expected, rel=1e-4)
+    with pytest.raises(InputError, match="rounds: 0"):
+        Guided(rounds=0)

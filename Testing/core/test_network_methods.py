@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "dictionary": ("dicdnet", {"stages": 1, "blocks": 1}, {}),
     "dual": ("indudonet", {"stages": 1, "blocks": 1}, {}),
     "guided": ("guided", {"prior_widths": [2, 4], "refine_widths": [2, 4]}, {}),
+    "rounds": ("guided", {"prior_widths": [2, 4], "refine_widths": [2, 4], "rounds": 3, "last_widths": [2, 2]}, {}),
     "sparse": ("indudonet", {"stages": 1, "blocks": 1, "prior": "nmar"}, {"every_nth_view": 4}),
     "plus": ("indudonet", {"stages": 1, "blocks": 1, "prior": "nmar"}, {}),
 }  # fmt: skip
@@ -93,7 +94,7 @@ def test_every_kind_corrects_metal_slices_and_nothing_else(kind: str, acquisitio
     assert np.array_equal(part, after[2:4]), "a slice does not depend on what is corrected beside it"
 
 
-@pytest.mark.parametrize("kind", ["dual", "guided", "plus"])
+@pytest.mark.parametrize("kind", ["dual", "guided", "rounds", "plus"])
 def test_the_sinogram_outside_the_trace_is_the_measured_one(
     kind: str, acquisition: Acquisition, tmp_path: Path
 ) -> None:

@@ -107,7 +107,7 @@ class ImageRunner(Runner):
 
 
 class GuidedRunner(Runner):
-    """A prior drawn by a network, a completion with it, a second network; see `networks.guided`."""
+    """A prior drawn by a network, completions with it, networks between and behind them; see `networks.guided`."""
 
     def wanted(self) -> tuple[str, ...]:
         """See `Runner.wanted`."""
@@ -117,15 +117,16 @@ class GuidedRunner(Runner):
         """See `Runner.run`."""
         axes = tuple(flip)
         data = SliceData(self.acquisition, z, self.corrected.projector)
-        completed: list[NDArray[np.float32]] = []
+        completed = data.sinogram
 
         def complete(prior: Tensor) -> Tensor:
-            completed.append(completed_with(data, _array(torch.flip(prior, axes))))
-            image = self.acquisition.image.array[z] + completed_change(data, completed[0])
+            nonlocal completed
+            completed = completed_with(data, _array(torch.flip(prior, axes)))
+            image = self.acquisition.image.array[z] + completed_change(data, completed)
             return torch.flip(self._tensor(np.maximum(image, np.float32(AIR_HU))), axes)
 
         image = network({name: torch.flip(tensor, axes) for name, tensor in batch.items()}, complete)
-        hard = np.where(data.trace, completed[0], data.sinogram).astype(np.float32)
+        hard = np.where(data.trace, completed, data.sinogram).astype(np.float32)
         return Answer(_array(torch.flip(image, axes)), hard)
 
 

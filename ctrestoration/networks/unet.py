@@ -26,6 +26,9 @@ class UNet(nn.Module):
         norm: normalization after each convolution.
         dropout: share of channels dropped after each block in training.
 
+    Attributes:
+        widths: as given.
+
     Input [sample, in_channels, row, column], output [sample, out_channels, row, column]. Sizes that the depth does not
     divide are padded by reflection and cut again.
 
@@ -46,6 +49,7 @@ class UNet(nn.Module):
             raise InputError(f"A U-Net needs at least two levels of at least one channel, not {tuple(widths)}.")
         if norm not in ("batch", "instance", "none") or not 0 <= dropout < 1:
             raise InputError(f"A U-Net takes norm batch, instance or none and dropout 0..1, not {norm!r}, {dropout}.")
+        self.widths = tuple(widths)
         self.down = nn.ModuleList()
         channels = in_channels
         for width in widths:
