@@ -51,7 +51,7 @@ def stores(volumes: list[Path], phantoms: int, count: int) -> dict[str, scans.Co
 
 
 def build(data: Path, out: Path, phantoms: int, count: int, control: Control) -> None:
-    from ctrestoration.training.scan_store import build_scans
+    from ctrestoration.training.data.scan_store import build_scans
 
     _, volumes = split_volumes(data, out / "volumes")
     wanted = stores(volumes, phantoms, count)

@@ -65,7 +65,7 @@ def measured(
     from ctrestoration.models.catalog import find_model
     from ctrestoration.registry import get
     from ctrestoration.simulate.lowdose import simulate_lowdose
-    from ctrestoration.training.resampling import labels_on
+    from ctrestoration.training.data.resampling import labels_on
 
     chosen = {name: get("reconstruction", name) for name in methods}
     volume = read_volume(ct)

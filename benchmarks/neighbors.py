@@ -27,7 +27,7 @@ from ctrestoration.errors import CTRestorationError
 from ctrestoration.evaluate.masks import body_mask, metal_ring
 from ctrestoration.evaluate.metrics import RING_PIXELS
 from ctrestoration.simulate.metal import MetalSimulation, simulate_metal
-from ctrestoration.training.cases import implanted, phantom_patient, slices_with_metal
+from ctrestoration.training.data.cases import implanted, phantom_patient, slices_with_metal
 
 COLUMNS = {"error": "error_hu", "step": "step_hu", "error near": "near_error_hu", "step near": "near_step_hu",
            "correlation": "correlation", "corr. near": "near_correlation"}  # fmt: skip

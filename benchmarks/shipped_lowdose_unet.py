@@ -48,8 +48,8 @@ HEAD_ATTRIBUTION = "tested on TCIA CPTAC-LSCC (CC BY 3.0), by way of xcist/phant
 
 def build(data: Path, out: Path, effort: Effort, control: Control) -> None:
     """Simulate training and validation pairs."""
-    from ctrestoration.training.dataset import build_dataset
-    from ctrestoration.training.lowdose_dataset import LowDoseBuild
+    from ctrestoration.training.data.dataset import build_dataset
+    from ctrestoration.training.data.lowdose_dataset import LowDoseBuild
 
     slabs, _ = split_volumes(data, out / "volumes")
     chosen = {

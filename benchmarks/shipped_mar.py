@@ -35,7 +35,7 @@ from ctrestoration.control import Control
 from ctrestoration.errors import CTRestorationError
 from ctrestoration.evaluate.metrics import RING_PIXELS
 from ctrestoration.jobs.durable import sha256_of
-from ctrestoration.training.cases import Scan
+from ctrestoration.training.data.cases import Scan
 from ctrestoration.training.sources import Sample, scans
 from ctrestoration.volume import AIR_HU
 
@@ -130,7 +130,7 @@ FIRST, SECOND = "guided-", "again-"
 
 def build(data: Path, out: Path, effort: Effort, control: Control) -> None:
     """Simulate every store."""
-    from ctrestoration.training.scan_store import build_scans
+    from ctrestoration.training.data.scan_store import build_scans
 
     volumes, _ = split_volumes(data, out / "volumes")
     for name, settings in STORES.items():
@@ -220,7 +220,7 @@ def _derive(out: Path, run: str, name: str, seen: str, made: str, workers: int, 
         control: reported to between scans.
     """
     from ctrestoration.models.catalog import read_header
-    from ctrestoration.training.scan_store import derive_images
+    from ctrestoration.training.data.scan_store import derive_images
 
     weights = out / run / "weights" / "g.safetensors"
     about = read_header(weights)
@@ -233,7 +233,7 @@ def _prior_and_guided(weights: Path, store: Path, before: Path | None, index: in
     import torch
 
     from ctrestoration.networks.guided import drawn_prior, refined
-    from ctrestoration.training.scan_store import read_scan
+    from ctrestoration.training.data.scan_store import read_scan
 
     network, settings = _opened(weights, store)
     seen = sample if before is None else read_scan(before, index)
@@ -249,7 +249,7 @@ def _opened(weights: Path, store: Path) -> tuple[Any, scans.Config]:
     import torch
 
     from ctrestoration.models.weights import load_network
-    from ctrestoration.training.scan_store import read_manifest
+    from ctrestoration.training.data.scan_store import read_manifest
 
     torch.set_num_threads(1)  # there is a process for every core
     return load_network(weights)[0], scans.Config.model_validate(read_manifest(store)["settings"])
@@ -259,7 +259,7 @@ def _guided(sample: Sample, prior: NDArray[np.float32], settings: scans.Config) 
     """The image of the sinogram completed with a prior: as `correct.guided`, from a stored scan."""
     from ctrestoration.correct.completion import SliceData, completed_change, projector_of
     from ctrestoration.correct.guided import completed_with
-    from ctrestoration.training.scan_store import acquisition_of
+    from ctrestoration.training.data.scan_store import acquisition_of
 
     scan = acquisition_of(sample, settings)
     if not scan.trace.any():

@@ -287,7 +287,7 @@ def test_only_the_test_split_of_the_training_data_is_used(tmp_path: Path) -> Non
 
 def quick_patient(seed: int, size: int, pixel_mm: float) -> Any:
     """In the place of a phantom: an oval without a spine, for which no screws are planned."""
-    from ctrestoration.training.cases import Patient
+    from ctrestoration.training.data.cases import Patient
 
     y, x = np.mgrid[-size / 2 : size / 2, -size / 2 : size / 2] * 2 / size
     hu = np.where((x / 0.85) ** 2 + (y / (0.6 + 0.02 * (seed % 5))) ** 2 < 1, 40.0, -1000.0)
@@ -302,7 +302,7 @@ def quick_patient(seed: int, size: int, pixel_mm: float) -> Any:
 
 
 def test_stored_scans_are_the_scans_that_were_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ctrestoration.training import scan_store
+    from ctrestoration.training.data import scan_store
     from ctrestoration.training.keys import Key
     from ctrestoration.training.sources import scans, simulated
 

@@ -21,9 +21,9 @@ from ctrestoration.implants.generator import generate_case  # noqa: E402
 from ctrestoration.io.pairs import DamagedPairError, PairReader, verify_pairs, write_shard  # noqa: E402
 from ctrestoration.jobs.durable import sha256_of  # noqa: E402
 from ctrestoration.physics.materials import material  # noqa: E402
-from ctrestoration.training import cases  # noqa: E402
-from ctrestoration.training.cases import phantom_patient  # noqa: E402
-from ctrestoration.training.dataset import BuildSettings, build_dataset, split_patients  # noqa: E402
+from ctrestoration.training.data import cases  # noqa: E402
+from ctrestoration.training.data.cases import phantom_patient  # noqa: E402
+from ctrestoration.training.data.dataset import BuildSettings, build_dataset, split_patients  # noqa: E402
 
 SMALL = BuildSettings(phantoms=3, cases=2, slices=1, size=32, pixel_mm=10.0, seed=4, clean=0)
 

@@ -24,7 +24,7 @@ from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.models.weights import save_weights  # noqa: E402
 from ctrestoration.networks import build_network  # noqa: E402
 from ctrestoration.simulate.metal import simulate_metal  # noqa: E402
-from ctrestoration.training import cases  # noqa: E402
+from ctrestoration.training.data import cases  # noqa: E402
 from ctrestoration.training.engine import fit  # noqa: E402
 from ctrestoration.training.launch import create_run  # noqa: E402
 from ctrestoration.training.runfile import RunConfig  # noqa: E402

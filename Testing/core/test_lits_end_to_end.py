@@ -21,7 +21,7 @@ from ctrestoration.io.images import write_labels, write_volume
 from ctrestoration.io.pairs import SPLITS, PairReader, read_manifest
 from ctrestoration.studies.task_adaptive import SCALES, build_data, run_file
 from ctrestoration.studies.task_adaptive import Run as StudyRun
-from ctrestoration.training.lowdose_cases import split_of
+from ctrestoration.training.data.lowdose_cases import split_of
 from ctrestoration.training.sources.lowdose import Config
 from ctrestoration.volume import Grid, LabelMap, Volume
 

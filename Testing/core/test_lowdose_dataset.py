@@ -18,9 +18,9 @@ from ctrestoration.cli.main import main
 from ctrestoration.errors import InputError
 from ctrestoration.io.images import write_labels, write_volume
 from ctrestoration.io.pairs import PairReader, read_manifest, verify_pairs
-from ctrestoration.training.dataset import build_dataset
+from ctrestoration.training.data.dataset import build_dataset
+from ctrestoration.training.data.lowdose_dataset import LowDoseBuild
 from ctrestoration.training.keys import Key
-from ctrestoration.training.lowdose_dataset import LowDoseBuild
 from ctrestoration.training.sources import pairs
 
 SMALL = LowDoseBuild(phantoms=3, cases=1, slices=2, size=32, pixel_mm=10.0, views=50, fine_pixels=32, photons=200.0)

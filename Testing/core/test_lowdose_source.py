@@ -13,9 +13,9 @@ pytest.importorskip("torch", reason="training needs PyTorch")
 from ctrestoration.errors import InputError
 from ctrestoration.evaluate.circle import circle_mask
 from ctrestoration.io.images import write_labels, write_volume
+from ctrestoration.training.data.lowdose_cases import OUTSIDE_HU, labeled_volume, scan_slice, split_of
+from ctrestoration.training.data.resampling import labels_on
 from ctrestoration.training.keys import Key
-from ctrestoration.training.lowdose_cases import OUTSIDE_HU, labeled_volume, scan_slice, split_of
-from ctrestoration.training.resampling import labels_on
 from ctrestoration.training.sources.lowdose import Config, LowDose
 from ctrestoration.volume import Grid, LabelMap, Volume
 

@@ -22,7 +22,7 @@ from ctrestoration.errors import InputError  # noqa: E402
 from ctrestoration.io.pairs import PairReader, read_manifest, verify_pairs  # noqa: E402
 from ctrestoration.models.weights import load_network  # noqa: E402
 from ctrestoration.networks._images import network_inputs  # noqa: E402
-from ctrestoration.training import cases  # noqa: E402
+from ctrestoration.training.data import cases  # noqa: E402
 from ctrestoration.training.engine import fit  # noqa: E402
 from ctrestoration.training.keys import Key, generator  # noqa: E402
 from ctrestoration.training.launch import create_run  # noqa: E402

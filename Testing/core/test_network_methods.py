@@ -27,7 +27,7 @@ from ctrestoration.models.weights import save_weights  # noqa: E402
 from ctrestoration.networks import build_network  # noqa: E402
 from ctrestoration.physics.fbp import fbp  # noqa: E402
 from ctrestoration.simulate.metal import simulate_metal  # noqa: E402
-from ctrestoration.training.cases import Scan  # noqa: E402
+from ctrestoration.training.data.cases import Scan  # noqa: E402
 from ctrestoration.training.sources import scans  # noqa: E402
 from ctrestoration.volume import AIR_HU, Grid, Volume  # noqa: E402
 

@@ -28,7 +28,7 @@ from ctrestoration.models.catalog import find_model  # noqa: E402
 from ctrestoration.models.weights import save_weights  # noqa: E402
 from ctrestoration.networks import build_network  # noqa: E402
 from ctrestoration.simulate.lowdose import simulate_lowdose  # noqa: E402
-from ctrestoration.training.lowdose_cases import labeled_phantom  # noqa: E402
+from ctrestoration.training.data.lowdose_cases import labeled_phantom  # noqa: E402
 from ctrestoration.volume import Grid, Volume  # noqa: E402
 
 SIMULATED = {"pixel_mm": 4.0, "size": 32, "classes": {"lesion": [2], "liver": [1]}}

@@ -18,11 +18,11 @@ from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.io.images import write_labels, write_volume
 from ctrestoration.io.pairs import SPLITS, PairReader, read_manifest, verify_pairs, write_manifest, write_shard
 from ctrestoration.studies.task_adaptive import SCALES, build_settings
+from ctrestoration.training.data.lowdose_cases import split_of
+from ctrestoration.training.data.lowdose_classes import means, numbers_of, other_sides
+from ctrestoration.training.data.lowdose_dataset import LowDoseBuild
+from ctrestoration.training.data.patients import Person, file_patients, shared_people
 from ctrestoration.training.keys import Key
-from ctrestoration.training.lowdose_cases import split_of
-from ctrestoration.training.lowdose_classes import means, numbers_of, other_sides
-from ctrestoration.training.lowdose_dataset import LowDoseBuild
-from ctrestoration.training.patients import Person, file_patients, shared_people
 from ctrestoration.training.runfile import DataConfig
 from ctrestoration.training.sources import lowdose, pairs, scans
 from ctrestoration.volume import Grid, LabelMap, Volume

@@ -17,7 +17,7 @@ from ctrestoration.cli.main import main
 from ctrestoration.errors import InputError
 from ctrestoration.io.images import write_volume
 from ctrestoration.studies import placement
-from ctrestoration.training import cases
+from ctrestoration.training.data import cases
 from ctrestoration.training.keys import Key, generator
 from ctrestoration.training.sources import simulated
 from ctrestoration.volume import Grid, Volume

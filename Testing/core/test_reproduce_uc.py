@@ -23,7 +23,7 @@ from ctrestoration.errors import Cancelled, InputError  # noqa: E402
 from ctrestoration.jobs.rundir import RunDirectory  # noqa: E402
 from ctrestoration.studies import running, uc  # noqa: E402
 from ctrestoration.studies.uc_results import PUBLISHED, markdown, summarize  # noqa: E402
-from ctrestoration.training import cases  # noqa: E402
+from ctrestoration.training.data import cases  # noqa: E402
 from ctrestoration.training.engine import fit  # noqa: E402
 from ctrestoration.training.keys import Key  # noqa: E402
 from ctrestoration.training.launch import create_run, open_run  # noqa: E402
@@ -291,7 +291,7 @@ def test_samples_kept_on_the_device_are_the_same_ones(study: Path, device: str, 
 
 
 def test_networks_can_be_taught_the_truth_of_stored_scans(tmp_path: Path) -> None:
-    from ctrestoration.training.scan_store import build_scans, read_scan
+    from ctrestoration.training.data.scan_store import build_scans, read_scan
     from ctrestoration.training.sources import scans
 
     folder = tmp_path / "scans"
@@ -323,7 +323,7 @@ def test_networks_can_be_taught_the_truth_of_stored_scans(tmp_path: Path) -> Non
 
 
 def test_images_derived_from_stored_scans_are_images_of_recipes(study: Path, tmp_path: Path) -> None:
-    from ctrestoration.training.scan_store import derive_images, read_manifest
+    from ctrestoration.training.data.scan_store import derive_images, read_manifest
 
     folder, out = study / "data" / "test", tmp_path / "derived"
     facts = {"prior": "li plus one"}
@@ -344,8 +344,8 @@ def test_images_derived_from_stored_scans_are_images_of_recipes(study: Path, tmp
 def test_derived_images_replace_the_target_and_keep_what_is_asked_for(
     study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ctrestoration.training import scan_store
-    from ctrestoration.training.scan_store import derive_images, read_manifest, read_scan
+    from ctrestoration.training.data import scan_store
+    from ctrestoration.training.data.scan_store import derive_images, read_manifest, read_scan
 
     folder = study / "data" / "test"
     monkeypatch.setattr(scan_store, "_SHARE", 1)  # else one process makes all
@@ -369,7 +369,7 @@ def _refuse(index: int, sample: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_stored_scans_are_those_of_their_settings(study: Path) -> None:
-    from ctrestoration.training.scan_store import read_manifest, read_scan
+    from ctrestoration.training.data.scan_store import read_manifest, read_scan
     from ctrestoration.training.sources import scans
 
     folder = study / "data" / "test"

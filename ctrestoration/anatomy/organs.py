@@ -79,7 +79,7 @@ def segment_organs(
 
     from ctrestoration.models.weights import load_network
     from ctrestoration.networks._lowdose import task_input
-    from ctrestoration.training.resampling import labels_on
+    from ctrestoration.training.data.resampling import labels_on
 
     control.report(0.0, "Reading the network")
     network = load_network(path)[0].to(device).requires_grad_(False)
@@ -193,7 +193,7 @@ def _window(path: Path, about: dict[str, Any]) -> tuple[float, float] | None:
 
 def _resampled(volume: Volume, pixel_mm: float, least: int) -> Volume:
     """Square slices of that pixel size that hold the whole body, at least as large as those of the training."""
-    from ctrestoration.training.resampling import BODY_HU, square_slices
+    from ctrestoration.training.data.resampling import BODY_HU, square_slices
 
     axial = volume.axial()
     body = (axial.array > BODY_HU).any(axis=0)

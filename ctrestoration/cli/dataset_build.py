@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ctrestoration.cli.terminal import print_json, say, terminal_control
 
 if TYPE_CHECKING:
-    from ctrestoration.training.dataset import BuildSettings
+    from ctrestoration.training.data.dataset import BuildSettings
 
 COMMAND = "dataset build"
 HELP = "simulate pairs with and without metal artifacts, or of low dose; split by patient; interrupted builds go on"
@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build the data set."""
     from ctrestoration.errors import OutputError
-    from ctrestoration.training.dataset import build_dataset
+    from ctrestoration.training.data.dataset import build_dataset
 
     settings = _settings(arguments)
     try:
@@ -89,8 +89,8 @@ def _settings(arguments: argparse.Namespace) -> BuildSettings:
     from ctrestoration.errors import InputError
     from ctrestoration.physics.presets import scanner_preset
     from ctrestoration.simulate.lowdose import SIZE_KEEPING
-    from ctrestoration.training.dataset import BuildSettings
-    from ctrestoration.training.lowdose_dataset import LowDoseBuild
+    from ctrestoration.training.data.dataset import BuildSettings
+    from ctrestoration.training.data.lowdose_dataset import LowDoseBuild
 
     common: dict[str, Any] = {
         "phantoms": arguments.phantoms,

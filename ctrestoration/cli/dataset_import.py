@@ -77,7 +77,7 @@ def _write(case: Case, dataset: str, out: Path) -> None:
 
     from ctrestoration.files import atomic, atomic_folder, write_json
     from ctrestoration.io.images import write_labels, write_volume
-    from ctrestoration.training.patients import CASE_FILE
+    from ctrestoration.training.data.patients import CASE_FILE
 
     found = case.load()
     with atomic_folder(out / case.name) as folder:

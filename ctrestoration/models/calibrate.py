@@ -78,7 +78,7 @@ def calibrate(
 
     Args:
         method: its weights are calibrated.
-        folders: stored scans (`training.scan_store`) or pairs (`io.pairs`) of patients that it was not trained on.
+        folders: stored scans (`training.data.scan_store`) or pairs (`io.pairs`) of patients that it was not trained on.
         coverage: nominal.
         control: reported to between slices.
 
@@ -202,7 +202,7 @@ def stored_cases(folder: Path, method: WeightsMethod) -> list[Any]:
     Raises:
         InputError: neither of them, or a patient that was trained on.
     """
-    from ctrestoration.training.scan_store import read_manifest
+    from ctrestoration.training.data.scan_store import read_manifest
 
     if not (folder / "manifest.json").is_file():
         raise InputError(
@@ -228,7 +228,7 @@ def trained_on(about: dict[str, Any]) -> set[str]:
 
 def patients_of(settings: dict[str, Any]) -> list[str]:
     """Names of the patients of a simulated source: phantoms by their seeds, then volumes by their file names."""
-    from ctrestoration.training.cases import phantom_name
+    from ctrestoration.training.data.cases import phantom_name
 
     phantoms = range(int(settings.get("phantoms", 0)))
     names = [phantom_name(int(settings.get("first_seed", 0)) + number) for number in phantoms]
@@ -264,13 +264,13 @@ class _Scan:
 
     def usable(self) -> bool:
         """Whether it has an artifact; scans without one are there for training."""
-        from ctrestoration.training.scan_store import read_scan
+        from ctrestoration.training.data.scan_store import read_scan
 
         sample = read_scan(self.folder, self.index, ("input", "target", "metal"))
         return bool((sample["metal"] >= 0.5).any()) and not np.array_equal(sample["input"], sample["target"])
 
     def __call__(self) -> Case:
-        from ctrestoration.training.scan_store import acquisition_of, read_scan
+        from ctrestoration.training.data.scan_store import acquisition_of, read_scan
 
         sample = read_scan(self.folder, self.index)
         if not {"sinogram", "kept"} <= set(sample):

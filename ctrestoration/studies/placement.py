@@ -104,7 +104,7 @@ def plan(scale: Scale, placements: Sequence[str] = (), seeds: int | None = None)
 
 def build_data(scale: Scale, folder: Path, workers: int, control: Control) -> None:
     """Simulate training scans of each placement, mixed validation scans, and test scans of both."""
-    from ctrestoration.training.scan_store import build_scans
+    from ctrestoration.training.data.scan_store import build_scans
     from ctrestoration.training.sources import scans
 
     train, validation, test = scale.scans
@@ -158,7 +158,7 @@ def real_case(path: Path, scale: Scale) -> RealCase:
     """
     from ctrestoration.anatomy.metal import segment_metal
     from ctrestoration.io.images import read_volume
-    from ctrestoration.training.resampling import labels_on, square_slices
+    from ctrestoration.training.data.resampling import labels_on, square_slices
 
     volume = read_volume(path)
     found = segment_metal(volume)

@@ -20,7 +20,7 @@ from ctrestoration.errors import InputError
 from ctrestoration.studies.running import refuse_unknown, seed_count
 
 if TYPE_CHECKING:
-    from ctrestoration.training.lowdose_dataset import LowDoseBuild
+    from ctrestoration.training.data.lowdose_dataset import LowDoseBuild
     from ctrestoration.training.runfile import RunConfig
 
 SEGMENTERS = ("segment", "heldout")
@@ -152,7 +152,7 @@ def phases(runs: Sequence[Run]) -> list[list[Run]]:
 
 def build_settings(scale: Scale, dataset: tuple[str, str] | None = None) -> LowDoseBuild:
     """The data set of a study: phantoms, or the labeled cases of a public data set (LiTS for the paper's own)."""
-    from ctrestoration.training.lowdose_dataset import LowDoseBuild
+    from ctrestoration.training.data.lowdose_dataset import LowDoseBuild
 
     common: dict[str, Any] = {
         "cases": 1, "slices": scale.slices, "size": scale.size, "pixel_mm": scale.pixel_mm, **scale.scanner,
@@ -169,7 +169,7 @@ def build_data(scale: Scale, folder: Path, dataset: tuple[str, str] | None, work
         InputError: the study was begun with other patients.
     """
     from ctrestoration.io.pairs import read_manifest
-    from ctrestoration.training.dataset import build_dataset
+    from ctrestoration.training.data.dataset import build_dataset
 
     settings = build_settings(scale, dataset)
     if not (folder / "manifest.json").is_file():

@@ -181,7 +181,7 @@ def plan(
 
 def build_data(scale: Scale, folder: Path, control: Control) -> None:
     """Simulate training, validation and test scans of phantoms that no two of them share; see `scan_store`."""
-    from ctrestoration.training.scan_store import build_scans
+    from ctrestoration.training.data.scan_store import build_scans
     from ctrestoration.training.sources import scans
 
     total, done, first = sum(scale.scans), 0, 0

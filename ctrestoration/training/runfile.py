@@ -16,7 +16,7 @@ from ctrestoration.errors import InputError
 from ctrestoration.training import config as parts
 from ctrestoration.training import recipes, sources
 from ctrestoration.training.config import PositiveInt
-from ctrestoration.training.patients import refuse_shared
+from ctrestoration.training.data.patients import refuse_shared
 from ctrestoration.training.yaml_file import Document, Location, read_yaml
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.training.lowdose_classes import other_sides
+from ctrestoration.training.data.lowdose_classes import other_sides
 from ctrestoration.training.sources import DamagedSampleError, Sample
 
 if TYPE_CHECKING:

@@ -11,10 +11,9 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from ctrestoration.errors import InputError
-from ctrestoration.training.cases import phantom_name
 from ctrestoration.training.config import DataPath, PositiveInt, Strict
-from ctrestoration.training.keys import Key, derive
-from ctrestoration.training.lowdose_cases import (
+from ctrestoration.training.data.cases import phantom_name
+from ctrestoration.training.data.lowdose_cases import (
     CLASSES,
     SPLITS,
     LabeledPatient,
@@ -28,7 +27,8 @@ from ctrestoration.training.lowdose_cases import (
     split_of,
     usable_cases,
 )
-from ctrestoration.training.patients import Person, file_patients
+from ctrestoration.training.data.patients import Person, file_patients
+from ctrestoration.training.keys import Key, derive
 from ctrestoration.training.sources import Sample
 from ctrestoration.training.sources._augment import mirror
 

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from ctrestoration.io.pairs import DamagedPairError, PairReader, read_manifest, stored_types
 from ctrestoration.training.config import DataPath, Strict
+from ctrestoration.training.data.patients import Person
 from ctrestoration.training.keys import Key
-from ctrestoration.training.patients import Person
 from ctrestoration.training.sources import DamagedSampleError, Sample
 from ctrestoration.training.sources._augment import crop, mirror
 

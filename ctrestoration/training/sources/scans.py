@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ctrestoration.training.cases import Scan
+from ctrestoration.training.data.cases import Scan
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample, simulated
 from ctrestoration.volume import AIR_HU

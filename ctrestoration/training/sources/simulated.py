@@ -10,7 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from ctrestoration.errors import InputError
-from ctrestoration.training.cases import (
+from ctrestoration.training.config import DataPath, PositiveInt, Strict
+from ctrestoration.training.data.cases import (
     Patient,
     Scan,
     phantom_name,
@@ -18,9 +19,8 @@ from ctrestoration.training.cases import (
     scan_case,
     volume_patient,
 )
-from ctrestoration.training.config import DataPath, PositiveInt, Strict
+from ctrestoration.training.data.patients import Person, file_patients
 from ctrestoration.training.keys import Key
-from ctrestoration.training.patients import Person, file_patients
 from ctrestoration.training.sources import Sample
 
 PLACEMENTS: dict[str, tuple[str, ...]] = {

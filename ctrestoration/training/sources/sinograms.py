@@ -10,7 +10,7 @@ from pydantic import Field
 
 from ctrestoration.correct.completion import SliceData, completed_change
 from ctrestoration.correct.inpainting import Neighborhoods, refuse_partial_turn
-from ctrestoration.training.cases import Fractions, implanted, slices_with_metal
+from ctrestoration.training.data.cases import Fractions, implanted, slices_with_metal
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample, simulated
 from ctrestoration.volume import Volume

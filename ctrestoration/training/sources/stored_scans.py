@@ -1,4 +1,4 @@
-"""Scans that were simulated once and stored, see `training.scan_store`; every epoch sees the same ones."""
+"""Scans that were simulated once and stored, see `training.data.scan_store`; every epoch sees the same ones."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pydantic import Field
 
 from ctrestoration.errors import InputError
 from ctrestoration.training.config import DataPath, Strict
+from ctrestoration.training.data.patients import Person
 from ctrestoration.training.keys import Key
-from ctrestoration.training.patients import Person
 from ctrestoration.training.sources import Sample, scans
 from ctrestoration.training.sources._augment import BODY_HU, View, crop_corner
 
@@ -63,7 +63,7 @@ class Config(Strict):
 
     def images(self) -> set[str]:
         """See `sources.images_of`."""
-        from ctrestoration.training.scan_store import images_in
+        from ctrestoration.training.data.scan_store import images_in
 
         return set.intersection(*(images_in(folder) for folder in (self.folder, *self.more))) - {"truth"}
 
@@ -73,7 +73,7 @@ class Config(Strict):
         Raises:
             InputError: only images are read, or a target that the stored line integrals are not of.
         """
-        from ctrestoration.training.scan_store import read_manifest
+        from ctrestoration.training.data.scan_store import read_manifest
 
         if self.images_only:
             raise InputError("Sinograms are not read with data...crop, augment or more: leave them out.")
@@ -90,7 +90,7 @@ class StoredScans:
     """Samples as those of `scans`; with crops, mirroring or several folders their images alone."""
 
     def __init__(self, settings: Config) -> None:
-        from ctrestoration.training.scan_store import images_in, read_manifest
+        from ctrestoration.training.data.scan_store import images_in, read_manifest
 
         self.settings = settings
         self._folders = (settings.folder, *settings.more)
@@ -128,7 +128,7 @@ class StoredScans:
 
     def _read(self, number: int) -> Sample:
         """A whole scan."""
-        from ctrestoration.training.scan_store import read_scan
+        from ctrestoration.training.data.scan_store import read_scan
 
         index = number
         for folder, manifest in zip(self._folders, self._manifests, strict=True):
@@ -164,7 +164,7 @@ class StoredScans:
     def fingerprint(self) -> str:
         """See `Source.fingerprint`."""
         from ctrestoration.jobs.durable import sha256_of
-        from ctrestoration.training.scan_store import MANIFEST
+        from ctrestoration.training.data.scan_store import MANIFEST
 
         digests = [sha256_of(folder / MANIFEST) for folder in self._folders]
         return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode("ascii")).hexdigest()

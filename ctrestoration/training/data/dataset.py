@@ -27,7 +27,7 @@ from ctrestoration.io.pairs import (
 from ctrestoration.jobs.durable import replace_json, sha256_of, sweep_temporaries
 from ctrestoration.jobs.locks import FileLock
 from ctrestoration.jobs.rundir import read_json
-from ctrestoration.training.cases import Patient, phantom_patient, scan_case, short_digest, volume_patient
+from ctrestoration.training.data.cases import Patient, phantom_patient, scan_case, short_digest, volume_patient
 from ctrestoration.training.keys import derive, generator
 from ctrestoration.training.processes import in_processes
 

@@ -38,7 +38,7 @@ class Person:
     @property
     def stored_name(self) -> str:
         """The name in a stored data set; that of a file tells files of one name apart by their content."""
-        from ctrestoration.training.cases import short_digest
+        from ctrestoration.training.data.cases import short_digest
 
         return self.name if self.known or self.file is None else f"{self.name}-{short_digest(self.file)}"
 

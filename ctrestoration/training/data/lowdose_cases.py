@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.evaluate.circle import circle_mask
 from ctrestoration.evaluate.masks import BODY_HU
-from ctrestoration.training.cases import phantom_name
+from ctrestoration.training.data.cases import phantom_name
+from ctrestoration.training.data.lowdose_classes import BODY, numbers_of
+from ctrestoration.training.data.patients import Person
+from ctrestoration.training.data.resampling import labels_on, square_slices
 from ctrestoration.training.keys import derive
-from ctrestoration.training.lowdose_classes import BODY, numbers_of
-from ctrestoration.training.patients import Person
-from ctrestoration.training.resampling import labels_on, square_slices
 from ctrestoration.volume import LabelMap, Volume
 
 if TYPE_CHECKING:

@@ -142,7 +142,7 @@ def volume_patient(path: Path, size: int, pixel_mm: float) -> Patient:
     Raises:
         InputError: the file is unreadable or holds no body.
     """
-    from ctrestoration.training.resampling import square_slices
+    from ctrestoration.training.data.resampling import square_slices
 
     volume = square_slices(replace(_read_axial(path), name=str(path)), size, pixel_mm)
     name = f"{path.stem}-{short_digest(path)}"

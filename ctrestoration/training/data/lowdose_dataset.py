@@ -14,10 +14,9 @@ import numpy as np
 
 from ctrestoration.errors import CTRestorationWarning, InputError
 from ctrestoration.io.pairs import SPLITS, Pair
-from ctrestoration.training.cases import phantom_name, short_digest
-from ctrestoration.training.dataset import BuildSettings, signed
-from ctrestoration.training.keys import derive, generator
-from ctrestoration.training.lowdose_cases import (
+from ctrestoration.training.data.cases import phantom_name, short_digest
+from ctrestoration.training.data.dataset import BuildSettings, signed
+from ctrestoration.training.data.lowdose_cases import (
     CLASSES,
     LabeledPatient,
     drawn_photons,
@@ -30,7 +29,8 @@ from ctrestoration.training.lowdose_cases import (
     split_of,
     usable_cases,
 )
-from ctrestoration.training.patients import file_patients
+from ctrestoration.training.data.patients import file_patients
+from ctrestoration.training.keys import derive, generator
 
 Maker = Callable[[], LabeledPatient]
 
