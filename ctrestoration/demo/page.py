@@ -19,7 +19,7 @@ from ctrestoration.evaluate.masks import body_mask, metal_ring
 from ctrestoration.evaluate.report import Picture, Section, metrics_table, render
 
 if TYPE_CHECKING:
-    from ctrestoration.demo.pipeline import Anatomy
+    from ctrestoration.demo.anatomy import Anatomy
     from ctrestoration.implants import Plan
     from ctrestoration.restoration import Restoration
     from ctrestoration.simulate.metal import MetalSimulation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ctrestoration import registry
 from ctrestoration.control import SILENT, Control
+from ctrestoration.demo.anatomy import Anatomy, patient_anatomy, phantom_anatomy
 from ctrestoration.demo.page import Story, page
 from ctrestoration.errors import CTRestorationWarning, InputError, MissingDependencyError
 from ctrestoration.evaluate.metrics import evaluate
@@ -20,27 +21,10 @@ from ctrestoration.files import atomic_folder, write_json
 from ctrestoration.volume import LabelMap, Volume
 
 if TYPE_CHECKING:
-    from ctrestoration.anatomy.spine import SpineSegmentation
     from ctrestoration.implants import Plan
     from ctrestoration.simulate.metal import MetalSimulation
 
 Implants = dict[str, NDArray[np.float32]]
-
-SLAB_MM = 130.0
-"""Height of the part of a patient's CT that the demonstration works on: about three lumbar levels."""
-
-PHANTOM_SIZE = (52, 320, 320)
-PHANTOM_SPACING = (1.2, 1.2, 2.5)
-
-
-@dataclass(frozen=True)
-class Anatomy:
-    """What the demonstration works on: a CT slab in axial order and its segmented spine."""
-
-    volume: Volume
-    spine: SpineSegmentation
-    story: str
-    facts: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +63,9 @@ def run(
 
     started = time.monotonic()
     with atomic_folder(out) as folder:
-        anatomy = _phantom(seed, control.part(0.0, 0.1)) if ct is None else _patient(ct, control.part(0.0, 0.1))
+        anatomy = (
+            phantom_anatomy(seed, control.part(0.0, 0.1)) if ct is None else patient_anatomy(ct, control.part(0.0, 0.1))
+        )
         plan, implants = _instrument(anatomy, control.part(0.1, 0.15))
         simulation = simulate_metal(
             anatomy.volume, implants, preset=preset, seed=seed, control=control.part(0.15, 0.55)
@@ -114,43 +100,6 @@ def run(
         (folder / "report.html").write_text(page(story), encoding="utf-8")
         control.report(1.0, "Done")
     return Outcome(out / "report.html", metrics)
-
-
-def _phantom(seed: int, control: Control) -> Anatomy:
-    from ctrestoration.anatomy.phantom import spine_phantom
-    from ctrestoration.anatomy.spine import segment_spine
-
-    phantom = spine_phantom(size=PHANTOM_SIZE, spacing=PHANTOM_SPACING, seed=seed, region="L4", control=control)
-    volume = phantom.volume.axial()
-    spine = segment_spine(volume, method="labels", labels=phantom.labels)
-    story = f"The built-in phantom of seed {seed}, a patient who never existed, with vertebrae known from its making."
-    return Anatomy(volume, spine, story, {"phantom_seed": seed})
-
-
-def _patient(ct: Volume, control: Control) -> Anatomy:
-    from ctrestoration.anatomy.metal import segment_metal
-    from ctrestoration.anatomy.spine import choose_lumbar_slab, segment_spine
-
-    whole = ct.axial()
-    start, stop, sentence = choose_lumbar_slab(whole, thickness_mm=SLAB_MM, control=control.part(0.0, 0.2))
-    (_, rows, columns) = whole.grid.shape
-    grid = whole.grid.crop((start, 0, 0), (stop, rows, columns))
-    slab = Volume(whole.array[start:stop], grid, ct.name, {**ct.provenance, "slab": sentence})
-    # The whole CT is segmented, because the sacrum that names the levels lies outside the slab.
-    spine = segment_spine(whole, control=control.part(0.2, 0.6))
-    if spine.above_sacrum is not None and spine.method == "fallback":
-        spine = segment_spine(whole, named=(spine.above_sacrum, "L5"), control=control.part(0.6, 1.0))
-        sentence += " The vertebra on the sacrum is taken for L5, as in most people."
-    spine = spine.cropped(start, stop)
-    metal = segment_metal(slab)
-    already = ""
-    if metal.mask.any():
-        volume_ml = metal.mask.sum() * grid.voxel_mm3 / 1000
-        already = (
-            f" This CT already holds {volume_ml:.2f} ml of metal, which counts as anatomy here: its own streaks stay."
-        )
-    story = f"{ct.name}. {sentence} {' '.join(spine.notes)}{already}"
-    return Anatomy(slab, spine, story, {"slab": [start, stop]})
 
 
 def _instrument(anatomy: Anatomy, control: Control) -> tuple[Plan, Implants]:
