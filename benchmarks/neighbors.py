@@ -27,7 +27,7 @@ from ctrestoration.errors import CTRestorationError
 from ctrestoration.evaluate.masks import body_mask, metal_ring
 from ctrestoration.evaluate.metrics import RING_PIXELS
 from ctrestoration.simulate.metal import MetalSimulation, simulate_metal
-from ctrestoration.training.data.cases import implanted, phantom_patient, slices_with_metal
+from ctrestoration.training.data.cases import implanted, phantom_patient, slab_of, slices_with_metal
 
 COLUMNS = {"error": "error_hu", "step": "step_hu", "error near": "near_error_hu", "step near": "near_step_hu",
            "correlation": "correlation", "corr. near": "near_correlation"}  # fmt: skip
@@ -62,9 +62,8 @@ def scanned(seed: int, most: int, preset: str) -> MetalSimulation:
     runs = np.split(with_metal, np.flatnonzero(np.diff(with_metal) > 1) + 1)
     longest = max(runs, key=len)
     first = int(longest[max(0, (len(longest) - most) // 2)])
-    span = slice(first, first + min(most, len(longest)))
-    here = {name: fraction[span] for name, fraction in metals.items()}
-    return simulate_metal(volume.part((span, slice(None), slice(None))), here, preset=preset, seed=seed)
+    slab, here = slab_of(volume, metals, first, min(first + most, int(longest[-1]) + 1))
+    return simulate_metal(slab, here, preset=preset, seed=seed)
 
 
 def scores(scan: MetalSimulation, method: Any) -> dict[str, float]:

@@ -215,10 +215,15 @@ def scan_slice(volume: Volume, metals: Fractions, z: int, preset: str, seed: int
     """Scan slice z of a patient with metals in place; `seed` is that of the noise."""
     from ctrestoration.simulate.metal import simulate_metal
 
-    slab = Volume(volume.array[z : z + 1], volume.grid.crop((z, 0, 0), (z + 1, *volume.grid.shape[1:])))
-    here = {name: fraction[z : z + 1] for name, fraction in metals.items()}
+    slab, here = slab_of(volume, metals, z, z + 1)
     simulation = simulate_metal(slab, here, preset=preset, seed=seed)
     return Scan(np.minimum(_total(here, slab.grid)[0], 1.0).astype(np.float32), simulation)
+
+
+def slab_of(volume: Volume, metals: Fractions, first: int, stop: int) -> tuple[Volume, Fractions]:
+    """The slices first..stop - 1 of a volume and of the metals in it."""
+    span = slice(first, stop)
+    return volume.part((span, slice(None), slice(None))), {name: some[span] for name, some in metals.items()}
 
 
 def draw_case(patient: Patient, draw: np.random.Generator, kinds: Sequence[str] = ()) -> Case:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -10,10 +9,9 @@ from pydantic import Field
 
 from ctrestoration.correct.completion import SliceData, completed_change
 from ctrestoration.correct.inpainting import Neighborhoods, refuse_partial_turn
-from ctrestoration.training.data.cases import Fractions, implanted, slices_with_metal
+from ctrestoration.training.data.cases import implanted, slab_of, slices_with_metal
 from ctrestoration.training.keys import Key
 from ctrestoration.training.sources import Sample, simulated
-from ctrestoration.volume import Volume
 
 
 class Config(simulated.PatientsConfig):
@@ -47,8 +45,8 @@ class Sinograms(simulated.Patients):
         seed = int(draw.integers(2**31))
         first, last = max(z - 1, 0), min(z + 2, volume.grid.shape[0])
         preset, middle = self.settings.preset, z - first
-        scan = simulate_metal(*_slab(volume, metals, first, last), preset=preset, seed=seed)
-        without, _ = _slab(volume, {}, z, z + 1)
+        scan = simulate_metal(*slab_of(volume, metals, first, last), preset=preset, seed=seed)
+        without, _ = slab_of(volume, {}, z, z + 1)
         clean = simulate_metal(without, {}, preset=preset, seed=seed, first_slice=middle)
         acquisition = scan.acquisition
         refuse_partial_turn(acquisition.geometry.arc)
@@ -66,10 +64,3 @@ class Sinograms(simulated.Patients):
         }
         sample = {name: np.asarray(array, dtype=np.float32)[None] for name, array in arrays.items()}
         return {**sample, "filled": hood.filled, "trace": hood.trace, "path": hood.path}
-
-
-def _slab(volume: Volume, metals: Fractions, first: int, last: int) -> tuple[Volume, Fractions]:
-    """The slices first..last - 1 of a volume and of the metals in it."""
-    grid = volume.grid.crop((first, 0, 0), (last, *volume.grid.shape[1:]))
-    slab = replace(volume, array=volume.array[first:last], grid=grid)
-    return slab, {name: fraction[first:last] for name, fraction in metals.items()}
