@@ -16,6 +16,9 @@ from ctrestoration.volume import Volume, axial_part
 if TYPE_CHECKING:
     from ctrestoration.physics.geometry import Geometry, ImageGrid
 
+PROJECTED = "projected from the image"
+"""The provenance's "source" of sinograms that nobody measured."""
+
 
 @dataclass(frozen=True)
 class Acquisition:
@@ -34,7 +37,7 @@ class Acquisition:
         mu_water: attenuation of water in 1/mm that defines 0 HU.
         fbp_mode: how these data are reconstructed, "exact" or "odl-compat" (see `physics.fbp`).
         fbp_window: the filter window of that reconstruction.
-        provenance: JSON-serializable; "source" is "simulated" or "projected from the image".
+        provenance: JSON-serializable; "source" is "simulated" or `PROJECTED`.
     """
 
     image: Volume
@@ -56,6 +59,11 @@ class Acquisition:
         from ctrestoration.simulate.from_image import acquisition_from_image
 
         return acquisition_from_image(volume, metal, preset=preset, control=control)
+
+    @property
+    def projected(self) -> bool:
+        """Whether the sinograms are those of the image: its artifacts are in them, also outside the trace."""
+        return self.provenance.get("source") == PROJECTED
 
     def part(self, first: int, last: int) -> Acquisition:
         """The slices from `first` to `last`, both included, counted from 0.

@@ -105,6 +105,30 @@ def test_the_sinogram_outside_the_trace_is_the_measured_one(
     assert (answer.sinogram[trace] != measured[trace]).any()
 
 
+def test_line_integrals_of_the_image_itself_are_completed_once(
+    acquisition: Acquisition, volume: tuple[Volume, np.ndarray], tmp_path: Path
+) -> None:
+    hu, metal = volume
+    projected = Acquisition.from_image(hu.replaced(hu.array + 3000 * metal), metal > 0, preset="adn-256")
+
+    def images(rounds: int) -> list[np.ndarray]:
+        torch.manual_seed(1)
+        options = {"prior_widths": [2, 4], "refine_widths": [2, 4], "rounds": rounds}
+        path = tmp_path / f"{rounds}.safetensors"
+        save_weights(
+            build_network("guided", options),
+            path,
+            {"task": "mar", "network": {"name": "guided", "options": options}},
+            "",
+        )
+        method = registry.get("mar", str(path))
+        return [method.restore(one).image.array for one in (projected, acquisition)]
+
+    once, thrice = images(1), images(3)
+    assert np.array_equal(once[0], thrice[0])
+    assert not np.array_equal(once[1], thrice[1])
+
+
 def test_a_network_that_changes_nothing_gives_back_the_image_it_adds_to(
     acquisition: Acquisition, tmp_path: Path
 ) -> None:

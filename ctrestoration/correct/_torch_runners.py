@@ -125,7 +125,9 @@ class GuidedRunner(Runner):
             image = self.acquisition.image.array[z] + completed_change(data, completed)
             return torch.flip(self._tensor(np.maximum(image, np.float32(AIR_HU))), axes)
 
-        image = network({name: torch.flip(tensor, axes) for name, tensor in batch.items()}, complete)
+        flipped = {name: torch.flip(tensor, axes) for name, tensor in batch.items()}
+        # Line integrals of the image hold its artifacts, also outside the trace: every completion brings some back.
+        image = network(flipped, complete, rounds=1 if self.acquisition.projected else None)
         hard = np.where(data.trace, completed, data.sinogram).astype(np.float32)
         return Answer(_array(torch.flip(image, axes)), hard)
 

@@ -55,16 +55,17 @@ class Guided(nn.Module):
         self.refine = UNet(refine_widths, in_channels=len(REFINE_INPUTS))
         self.last = None if last_widths is None else UNet(last_widths, in_channels=len(REFINE_INPUTS))
 
-    def forward(self, batch: Mapping[str, Tensor], complete: Complete) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor], complete: Complete, rounds: int | None = None) -> Tensor:
         """The corrected image in HU.
 
         Args:
             batch: `PRIOR_INPUTS` [sample, 1, row, column]: images in HU, metal 0..1.
             complete: the completion; called once a round.
+            rounds: fewer or more than its own.
         """
         image = drawn_prior(self.prior, batch)
         last = self.refine if self.last is None else self.last
-        for left in reversed(range(self.rounds)):
+        for left in reversed(range(rounds or self.rounds)):
             image = refined(self.refine if left else last, {**batch, "prior": image, "guided": complete(image)})
         return image
 

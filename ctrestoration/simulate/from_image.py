@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ctrestoration.acquisition import Acquisition
+from ctrestoration.acquisition import PROJECTED, Acquisition
 from ctrestoration.control import SILENT, Control
 from ctrestoration.errors import InputError
 from ctrestoration.hounsfield import MU_WATER as MU_WATER
@@ -31,7 +31,7 @@ def acquisition_from_image(
         control: reported to between slices.
 
     Returns:
-        The acquisition, its provenance marked "projected from the image".
+        The acquisition, its provenance marked `acquisition.PROJECTED`.
 
     Raises:
         InputError: mask of another shape, or an unknown preset.
@@ -53,5 +53,5 @@ def acquisition_from_image(
         mu = MU_WATER * (1.0 + np.maximum(axial.array[z], AIR_HU + 24.0) / 1000.0)
         sinogram[z] = projector.forward(mu)
         trace[z] = projector.forward(mask[z].astype(np.float32)) > 0
-    provenance: dict[str, Any] = {"source": "projected from the image", "preset": preset, "scanner": scanner.source}
+    provenance: dict[str, Any] = {"source": PROJECTED, "preset": preset, "scanner": scanner.source}
     return Acquisition(axial, sinogram, trace, mask, geometry, grid, MU_WATER, scanner.fbp_mode, provenance=provenance)

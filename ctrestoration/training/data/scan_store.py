@@ -105,7 +105,7 @@ def acquisition_of(sample: Sample, settings: scans.Config) -> Acquisition:
         sample: with its sinogram.
         settings: what it was simulated with.
     """
-    from ctrestoration.acquisition import Acquisition
+    from ctrestoration.acquisition import PROJECTED, Acquisition
     from ctrestoration.correct.completion import SliceData
     from ctrestoration.physics.presets import scanner_preset
     from ctrestoration.physics.projector import Projector
@@ -118,7 +118,7 @@ def acquisition_of(sample: Sample, settings: scans.Config) -> Acquisition:
     grid = scanner.image_grid(image.shape, pixel)
     volume = Volume(image[None], Grid.from_parts((1, *image.shape), (*pixel, 1.0)))
     provenance = {
-        "source": "projected from the image" if settings.projected else "simulated",
+        "source": PROJECTED if settings.projected else "simulated",
         "preset": settings.preset,
     }
     made = Acquisition(
