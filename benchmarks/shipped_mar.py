@@ -9,11 +9,12 @@ DATA is a folder with the CC BY volumes tcga_ov_abdomen, crlm_1004_abd and lidc_
 thirds of each (from its caudal end) are trained on, the last third is tested on, never the other way round; phantoms
 are told apart by their seeds. `--share 0.01` simulates so much of the scans, or trains so much of the epochs.
 
-The weights that the package has now were made by an earlier form of this script, on a CPU (commit 9929d70, fewer scans
-and smaller networks, see docs/results/networks.md). This one is for a GPU and has not replaced them yet.
+The U-Nets that the package has now were made by an earlier form of this script, on a CPU (commit 9929d70: fewer scans,
+smaller networks). Its guided networks begin where those of that form ended and were trained in the rounds of this one, on a
+CPU, too; docs/results/networks.md has the numbers. Nobody has run the whole of this form yet, which is for a GPU.
 
-Three networks train beside each other on one GPU where the environment variable CUDA_VISIBLE_DEVICES names it, else one
-after the other; each keeps all scans in its memory, 7 GB.
+Two networks train beside each other on one GPU where the environment variable CUDA_VISIBLE_DEVICES names it, else one
+after the other; each keeps all scans in its memory, 7 GB, and one of them the images of two rounds, 13 GB.
 """
 
 from __future__ import annotations
@@ -396,15 +397,11 @@ def _join(out: Path, folder: Path, tests: Callable[[str], list[str]]) -> None:
     refine, second = load_network(out / "again" / "weights" / "g.safetensors")
     _to_the_middle(refine, before)
     last, third = load_network(out / "mono" / "weights" / "g.safetensors")
+    guided = "Sinogram completion guided by a U-Net, refined by another, in rounds"
+    mono = "As guided-unet, to the noise-free image at 70 keV"
     for name, header, own, title, failures in (
-        ("guided-unet", second, None, "Sinogram completion guided by a U-Net, refined by another, in rounds", FAILURES),
-        (
-            "guided-unet-mono",
-            third,
-            last,
-            "As guided-unet, to the noise-free image at 70 keV",
-            (*FAILURES, MONO_FAILURE),
-        ),
+        ("guided-unet", second, None, guided, FAILURES),
+        ("guided-unet-mono", third, last, mono, (*FAILURES, MONO_FAILURE)),
     ):
         network = Guided.joined(prior, refine, own, ROUNDS)
         parts = {"prior": about} if own is None else {"prior": about, "refine": second}

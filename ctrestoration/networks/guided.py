@@ -61,11 +61,11 @@ class Guided(nn.Module):
         Args:
             batch: `PRIOR_INPUTS` [sample, 1, row, column]: images in HU, metal 0..1.
             complete: the completion; called once a round.
-            rounds: fewer or more than its own.
+            rounds: as many as these; none: its own.
         """
         image = drawn_prior(self.prior, batch)
         last = self.refine if self.last is None else self.last
-        for left in reversed(range(rounds or self.rounds)):
+        for left in reversed(range(self.rounds if rounds is None else rounds)):
             image = refined(self.refine if left else last, {**batch, "prior": image, "guided": complete(image)})
         return image
 
