@@ -10,8 +10,8 @@ thirds of each (from its caudal end) are trained on, the last third is tested on
 are told apart by their seeds. `--share 0.01` simulates so much of the scans, or trains so much of the epochs.
 
 The U-Nets that the package has now were made by an earlier form of this script, on a CPU (commit 9929d70: fewer scans,
-smaller networks). Its guided networks begin where those of that form ended and were trained in the rounds of this one, on
-a CPU, too; docs/results/networks.md has the numbers. Nobody has run the whole of this form yet, which is for a GPU.
+smaller networks). Its guided networks begin where those of that form ended and were trained in the rounds of this one,
+on a CPU, too; docs/results/networks.md has the numbers. Nobody has run the whole of this form yet, it is for a GPU.
 
 Two networks train beside each other on one GPU where the environment variable CUDA_VISIBLE_DEVICES names it, else one
 after the other; each keeps all scans in its memory, 7 GB, and one of them the images of two rounds, 13 GB.
