@@ -26,9 +26,6 @@ class UNet(nn.Module):
         norm: normalization after each convolution.
         dropout: share of channels dropped after each block in training.
 
-    Attributes:
-        widths: as given.
-
     Input [sample, in_channels, row, column], output [sample, out_channels, row, column]. Sizes that the depth does not
     divide are padded by reflection and cut again.
 
