@@ -112,16 +112,9 @@ def test_line_integrals_of_the_image_itself_are_completed_once(
     projected = Acquisition.from_image(hu.replaced(hu.array + 3000 * metal), metal > 0, preset="adn-256")
 
     def images(rounds: int) -> list[np.ndarray]:
-        torch.manual_seed(1)
-        options = {"prior_widths": [2, 4], "refine_widths": [2, 4], "rounds": rounds}
-        path = tmp_path / f"{rounds}.safetensors"
-        save_weights(
-            build_network("guided", options),
-            path,
-            {"task": "mar", "network": {"name": "guided", "options": options}},
-            "",
-        )
-        method = registry.get("mar", str(path))
+        name, options, _ = KINDS["guided"]
+        network = {"name": name, "options": {**options, "rounds": rounds}}
+        method = registry.get("mar", str(weights(tmp_path / str(rounds), "guided", network=network)))
         return [method.restore(one).image.array for one in (projected, acquisition)]
 
     once, thrice = images(1), images(3)

@@ -51,9 +51,8 @@ def patient_anatomy(ct: Volume, control: Control) -> Anatomy:
 
     whole = ct.axial()
     start, stop, sentence = choose_lumbar_slab(whole, thickness_mm=SLAB_MM, control=control.part(0.0, 0.2))
-    (_, rows, columns) = whole.grid.shape
-    grid = whole.grid.crop((start, 0, 0), (stop, rows, columns))
-    slab = Volume(whole.array[start:stop], grid, ct.name, {**ct.provenance, "slab": sentence})
+    part = whole.part((slice(start, stop), slice(None), slice(None)))
+    slab = part.replaced(part.array, slab=sentence)
     # The whole CT is segmented, because the sacrum that names the levels lies outside the slab.
     spine = segment_spine(whole, control=control.part(0.2, 0.6))
     if spine.above_sacrum is not None and spine.method == "fallback":
@@ -63,7 +62,7 @@ def patient_anatomy(ct: Volume, control: Control) -> Anatomy:
     metal = segment_metal(slab)
     already = ""
     if metal.mask.any():
-        volume_ml = metal.mask.sum() * grid.voxel_mm3 / 1000
+        volume_ml = metal.mask.sum() * slab.grid.voxel_mm3 / 1000
         already = (
             f" This CT already holds {volume_ml:.2f} ml of metal, which counts as anatomy here: its own streaks stay."
         )

@@ -77,7 +77,8 @@ class ImageConfig(Strict):
         default=("input",),
         min_length=1,
         description="What the network sees, one channel each: the uncorrected image, the same slice corrected by NMAR "
-        "or LI, the metal mask; prior and guided are those of `networks.guided`, whose second half is trained so.",
+        "or LI, the metal mask; prior and guided are those of `networks.guided`, whose refining networks are trained "
+        "so.",
     )
     added_to: Literal["input", "nmar", "li", "prior", "guided"] = Field(
         default="input", description="The image to which the network's output is added (residual)."
